@@ -1,0 +1,146 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace amc {
+namespace {
+
+// Closes on scope exit unless closed before.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  int Close() { return ::close(std::exchange(fd_, -1)); }
+
+ private:
+  int fd_;
+};
+
+absl::Status WriteAll(int fd, absl::string_view bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoToStatus(errno, "cannot write", path);
+    }
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SyncDirectory(const std::string& path) {
+  Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() < 0) return ErrnoToStatus(errno, "cannot open folder", path);
+  if (::fsync(directory.get()) != 0 && errno != EINVAL) {
+    return ErrnoToStatus(errno, "cannot sync folder", path);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ErrnoToStatus(int error, absl::string_view what, absl::string_view path) {
+  absl::StatusCode code = absl::StatusCode::kUnknown;
+  switch (error) {
+    case ENOENT: code = absl::StatusCode::kNotFound; break;
+    case EEXIST: code = absl::StatusCode::kAlreadyExists; break;
+    case EACCES:
+    case EPERM:
+    case EROFS: code = absl::StatusCode::kPermissionDenied; break;
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE: code = absl::StatusCode::kResourceExhausted; break;
+    case EISDIR:
+    case ENOTDIR: code = absl::StatusCode::kInvalidArgument; break;
+    default: break;
+  }
+  return absl::Status(code, absl::StrCat(what, " ", path, ": ", std::strerror(error)));
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) return ErrnoToStatus(errno, "cannot open", path);
+  struct stat info;
+  if (::fstat(file.get(), &info) != 0) return ErrnoToStatus(errno, "cannot stat", path);
+  if (S_ISDIR(info.st_mode)) return ErrnoToStatus(EISDIR, "cannot read", path);
+  std::string bytes(static_cast<size_t>(info.st_size), '\0');
+  size_t filled = 0;
+  while (true) {
+    if (filled == bytes.size()) bytes.resize(bytes.size() + 4096);  // grew, or a pipe
+    const ssize_t n = ::read(file.get(), bytes.data() + filled, bytes.size() - filled);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoToStatus(errno, "cannot read", path);
+    }
+    if (n == 0) break;
+    filled += static_cast<size_t>(n);
+  }
+  bytes.resize(filled);
+  return bytes;
+}
+
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes) {
+  std::string temporary = path + ".XXXXXX";
+  Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (file.get() < 0) return ErrnoToStatus(errno, "cannot create a file beside", path);
+  const auto fail = [&](absl::Status status) {
+    ::unlink(temporary.c_str());
+    return status;
+  };
+  if (absl::Status status = WriteAll(file.get(), bytes, path); !status.ok()) return fail(status);
+  if (::fchmod(file.get(), 0644) != 0) return fail(ErrnoToStatus(errno, "cannot chmod", path));
+  if (::fsync(file.get()) != 0) return fail(ErrnoToStatus(errno, "cannot sync", path));
+  if (file.Close() != 0) return fail(ErrnoToStatus(errno, "cannot close", path));
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    return fail(ErrnoToStatus(errno, "cannot replace", path));
+  }
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return SyncDirectory(parent.empty() ? "." : parent);
+}
+
+absl::Status MakeDirectories(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return ErrnoToStatus(error.value(), "cannot make folder", path);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TempDirectory> TempDirectory::Create(absl::string_view prefix) {
+  const char* root = std::getenv("TMPDIR");
+  std::string path =
+      absl::StrCat(root != nullptr && *root != '\0' ? root : "/tmp", "/", prefix, ".XXXXXX");
+  if (::mkdtemp(path.data()) == nullptr) return ErrnoToStatus(errno, "cannot make folder", path);
+  return TempDirectory(std::move(path));
+}
+
+TempDirectory::TempDirectory(TempDirectory&& other) noexcept
+    : path_(std::exchange(other.path_, {})) {}
+
+TempDirectory& TempDirectory::operator=(TempDirectory&& other) noexcept {
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+TempDirectory::~TempDirectory() {
+  std::error_code ignored;  // nothing to do about a file that does not go
+  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+}
+
+}  // namespace amc
