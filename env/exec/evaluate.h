@@ -1,0 +1,34 @@
+// Measures a network's quality on a split.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "env/exec/data_pack.h"
+#include "env/exec/exec_options.h"
+#include "env/graph/graph.h"
+
+namespace amc {
+
+struct Quality {
+  double top1 = 0, top5 = 0;   // fractions in [0, 1]
+  double loss = 0;             // mean cross entropy, nats
+  double kl = 0;               // mean KL(reference || network), nats; 0 without reference logits
+  int64_t images = 0;
+};
+
+struct EvaluateOptions {
+  ExecOptions exec;
+  int64_t max_images = 0;                       // 0: the whole split
+  const std::vector<float>* reference_logits = nullptr;  // of the original, same images
+  std::vector<float>* logits = nullptr;         // out: N x classes, when set
+  std::function<void(int64_t done, int64_t total)> progress;
+};
+
+// InvalidArgument when the network's input or class count does not fit the pack (names both).
+absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split split,
+                                 const EvaluateOptions& options);
+
+}  // namespace amc
