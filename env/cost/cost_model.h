@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,7 @@ struct Cost {
   friend bool operator==(const Cost&, const Cost&) = default;
 };
 
-// A layer's share, for tables: `node` with the whole network's MACs and parameters.
+// One layer's share: a node whose weights or scales count, in topological order.
 struct LayerCost {
   NodeId node = NodeId::kNone;
   Cost cost;
@@ -43,12 +44,13 @@ class CostFunction {
   virtual bool monotone() const = 0;
 };
 
-// Immutable, thread-safe.
+// Immutable, thread-safe. Evaluating allocates nothing for networks of up to a few hundred layers.
 class CostModel {
  public:
-  // Works on weightless graphs. InvalidArgument if shapes are missing.
+  // Works on weightless graphs. InvalidArgument if shapes are missing or a cost overflows 2^62.
   static absl::StatusOr<CostModel> Create(const Graph& graph, const Grouping& grouping);
 
+  // `kept` has one count per group, each a multiple of the group's cells.
   Cost Evaluate(absl::Span<const int64_t> kept) const;
   int64_t Evaluate(Resource resource, absl::Span<const int64_t> kept) const;
   std::vector<LayerCost> Layers(absl::Span<const int64_t> kept) const;
@@ -59,25 +61,41 @@ class CostModel {
   absl::Span<const int64_t> channels() const { return channels_; }  // the original counts
 
  private:
-  // constant + sum over groups of weight * kept: the length of an axis.
+  // constant + sum of weight * kept[group] over the entries [begin, end): the length of an axis.
   struct Extent {
     int64_t constant = 0;
-    std::vector<std::pair<int32_t, int64_t>> weights;  // group, slots per channel
-    int64_t of(absl::Span<const int64_t> kept) const;
+    int32_t begin = 0, end = 0;
   };
-  // coefficient * rows * columns / divisor, exact.
+  struct Entry {
+    int32_t group = 0;
+    int64_t weight = 0;  // slots per channel
+  };
+  // coefficient * rows * (columns / divisor), exact; rows and columns index extents_.
   struct Term {
-    NodeId node = NodeId::kNone;
-    Extent rows, columns;
-    int64_t macs = 0, params = 0;  // coefficients
-    int64_t divisor = 1;           // convolution groups
+    int32_t rows = 0, columns = 0;
+    int64_t divisor = 1;            // convolution groups
+    int64_t macs = 0, params = 0;   // coefficients
   };
-  std::vector<Term> terms_;
+  struct LayerTerm {
+    NodeId node = NodeId::kNone;
+    Term term;
+  };
+  class Builder;
+
+  // Calls `add(term, elements)` for every term of the network as a whole.
+  template <typename Add>
+  void ForEachTerm(absl::Span<const int64_t> kept, Add add) const;
+  int64_t Length(const Extent& extent, absl::Span<const int64_t> kept) const;
+
   std::vector<int64_t> channels_;
+  std::vector<Extent> extents_;      // distinct axes; extents_[0] is the constant 1
+  std::vector<Entry> entries_;
+  std::vector<Term> terms_;          // of the whole network, terms with equal axes merged
+  std::vector<LayerTerm> layers_;    // node by node
 };
 
 // Counted from the weights' shapes of `graph` itself, without groups: the independent check on an
-// exported file.
+// exported file. InvalidArgument as Create.
 absl::StatusOr<Cost> CountCost(const Graph& graph);
 
 }  // namespace amc

@@ -1,0 +1,80 @@
+// The search loop: generations of candidates drawn, measured elsewhere, learnt in episode order.
+//
+//   while (!search->done()) {
+//     AMC_ASSIGN_OR_RETURN(std::vector<Episode> generation, search->Draw());
+//     ... evaluate, anywhere, in any order ...
+//     AMC_RETURN_IF_ERROR(search->Commit(generation, measurements));
+//     store->CommitGeneration(..., search->SaveState());
+//   }
+//
+// Input and output stay with the caller, so that the same loop serves tests, `amc run` and the
+// server's jobs. Draw after a restore gives the same generation again.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "agent/agent.h"
+#include "agent/agent_registry.h"
+#include "env/env.h"
+#include "env/evaluator.h"
+#include "env/reward.h"
+
+namespace amc {
+
+struct SearchOptions {
+  std::string agent = "ddpg-paper";
+  AgentOptions agent_options;
+  int64_t episodes = 200;           // evaluations in all; agents that run dry end earlier
+  int64_t parallel_episodes = 2;    // a generation
+  RewardOptions reward;
+};
+
+// An episode with its outcome, as the history keeps it.
+struct EvaluatedEpisode {
+  Episode episode;
+  Measurement measurement;
+  double reward = 0;
+};
+
+// Thread-compatible.
+class Search {
+ public:
+  static absl::StatusOr<std::unique_ptr<Search>> Create(std::unique_ptr<Environment> env,
+                                                        const SearchOptions& options);
+
+  bool done() const;
+  int64_t next_episode() const { return next_; }
+  int64_t total_episodes() const;
+
+  // The next generation: min(parallel_episodes, what is left) candidates.
+  absl::StatusOr<std::vector<Episode>> Draw();
+
+  // Rewards and learns, in order. InvalidArgument unless `generation` is what Draw gave and there is
+  // one measurement each. Returns the evaluated episodes.
+  absl::StatusOr<std::vector<EvaluatedEpisode>> Commit(absl::Span<const Episode> generation,
+                                                       absl::Span<const Measurement> measurements);
+
+  // The best episode by reward among those committed (the earlier on a tie); none at first.
+  const std::optional<EvaluatedEpisode>& best() const { return best_; }
+
+  // Agent, counters and best. A restored search continues bit for bit.
+  std::string SaveState() const;
+  absl::Status RestoreState(absl::string_view bytes);
+
+ private:
+  Search(std::unique_ptr<Environment> env, SearchOptions options, std::unique_ptr<Agent> agent);
+
+  std::unique_ptr<Environment> env_;
+  SearchOptions options_;
+  std::unique_ptr<Agent> agent_;
+  int64_t next_ = 0;
+  std::optional<EvaluatedEpisode> best_;
+};
+
+}  // namespace amc

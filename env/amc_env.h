@@ -1,0 +1,58 @@
+// AMC's environment: walks the groups in the order of their first mixing consumer, clamps every
+// action to the budget (budget.h), describes groups by the paper's features (observation.h).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "env/budget.h"
+#include "env/env.h"
+#include "env/graph/graph.h"
+
+namespace amc {
+
+struct EnvOptions {
+  Resource resource = Resource::kMacs;
+  double target_ratio = 0.5;        // of the original's; > 1 is refused; 0: no budget (R_Err rewards)
+  int64_t target_absolute = 0;      // wins over the ratio when > 0
+  bool land_on_budget = true;       // also clamp from below, so that the budget is used up
+  double min_preserve_ratio = 0.2;
+  int64_t channel_multiple = 1;
+  std::vector<std::string> frozen;  // groups that stay whole
+};
+
+class AmcEnv : public Environment {
+ public:
+  // Works on weightless graphs; keeps nothing of `graph`. OutOfRange when the budget is below the
+  // smallest reachable cost: the message gives that value, absolute and as a ratio.
+  static absl::StatusOr<std::unique_ptr<AmcEnv>> Create(const Graph& graph,
+                                                        const EnvOptions& options);
+
+  Observation Reset() override;
+  absl::StatusOr<StepResult> Step(double action) override;
+  bool done() const override;
+  size_t num_steps() const override;
+  Policy policy() const override;
+  const Grouping& grouping() const override;
+  const CostModel& cost_model() const override;
+  const Lattice& lattice() const override;
+  Resource resource() const override;
+  int64_t budget() const override;
+  std::unique_ptr<Environment> Clone() const override;
+
+  absl::Span<const int64_t> kept() const { return kept_; }
+
+ private:
+  struct Shared;  // what all clones have in common: grouping, costs, lattice, scaled features
+  explicit AmcEnv(std::shared_ptr<const Shared> shared);
+  Observation Observe() const;
+
+  std::shared_ptr<const Shared> shared_;
+  std::vector<int64_t> kept_;
+  size_t step_ = 0;
+  bool started_ = false;
+  double last_action_ = 1;
+};
+
+}  // namespace amc

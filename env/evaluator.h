@@ -1,0 +1,35 @@
+// Policy in, measurement out: what the search pays for.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "env/cost/cost_model.h"
+#include "env/cost/policy.h"
+
+namespace amc {
+
+// What was measured of one candidate on the reward split. Every field but `seconds` is a
+// deterministic function of the job's spec and its numerics id.
+struct Measurement {
+  double top1 = 0, top5 = 0;   // fractions in [0, 1]
+  double loss = 0;             // mean cross entropy, nats
+  double kl = 0;               // mean KL(original || candidate), nats
+  int64_t images = 0;
+  Cost cost;                   // counted on the shrunk network
+  double seconds = 0;          // wall time of the evaluation; stands outside canonical history
+};
+
+// Thread-safety is the implementation's; the search calls from one thread.
+class Evaluator {
+ public:
+  virtual ~Evaluator() = default;
+
+  // Measures a generation, results in order. The first error ends it: a candidate that cannot be
+  // evaluated is an error of the job, never a made-up reward.
+  virtual absl::StatusOr<std::vector<Measurement>> Evaluate(absl::Span<const Policy> policies) = 0;
+};
+
+}  // namespace amc

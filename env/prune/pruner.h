@@ -1,0 +1,61 @@
+// A policy in, a smaller network out: choose channels, shrink, reconstruct.
+//
+// Fast reconstruction solves sub-matrices of normal equations accumulated once, from the original's
+// activations, then recalibrates batch norm. Strong reconstruction refits layer by layer from the
+// already pruned network's inputs, the target being the original block's output minus the pruned
+// shortcut (He et al., ICCV 2017, section 3.2); the winner always gets it. A network whose batch norm
+// was folded before export has the intercept instead of recalibration.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "env/exec/data_pack.h"
+#include "env/exec/exec_options.h"
+#include "env/graph/graph.h"
+#include "env/graph/groups.h"
+
+namespace amc {
+
+enum class Criterion { kL1 = 1, kL2 = 2, kActivationEnergy = 3 };
+enum class Reconstruction { kNone = 1, kFast = 2, kStrong = 3 };
+
+absl::StatusOr<Criterion> ParseCriterion(absl::string_view name);  // "l1", "l2", "energy"
+absl::string_view CriterionName(Criterion criterion);
+absl::StatusOr<Reconstruction> ParseReconstruction(absl::string_view name);  // "none", "fast", "strong"
+absl::string_view ReconstructionName(Reconstruction reconstruction);
+
+struct PruneOptions {
+  Criterion criterion = Criterion::kActivationEnergy;
+  ExecOptions exec;
+  int64_t reconstruction_images = 2000;   // from the reconstruction split (all if it has fewer)
+  int64_t samples_per_layer = 20000;      // output positions that enter a layer's normal equations
+  int64_t recalibration_images = 1000;
+  double ridge = 1e-4;                    // relative to the mean diagonal of X^T X
+  uint64_t seed = 0;                      // of the sampled positions
+};
+
+// What a job keeps of one network and one data set. The expensive part, reading activations of the
+// original, happens once, on first need. Thread-compatible; deterministic in its arguments.
+class Pruner {
+ public:
+  using Progress = std::function<void(int64_t done, int64_t total)>;
+
+  // Copies graph and grouping; `pack` must outlive the pruner. InvalidArgument when they do not fit.
+  static absl::StatusOr<std::unique_ptr<Pruner>> Create(const Graph& graph, const Grouping& grouping,
+                                                        const DataPack& pack,
+                                                        const PruneOptions& options);
+  virtual ~Pruner() = default;
+
+  // Accumulates the statistics that Prune with kFast needs. Optional: Prune does it otherwise.
+  virtual absl::Status Prepare(const Progress& progress) = 0;
+
+  // `kept` has one count per group, on its cells.
+  virtual absl::StatusOr<Graph> Prune(absl::Span<const int64_t> kept, Reconstruction reconstruction,
+                                      const Progress& progress) = 0;
+};
+
+}  // namespace amc
