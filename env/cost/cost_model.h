@@ -73,8 +73,8 @@ class CostModel {
   // coefficient * rows * (columns / divisor), exact; rows and columns index extents_.
   struct Term {
     int32_t rows = 0, columns = 0;
-    int64_t divisor = 1;            // convolution groups
-    int64_t macs = 0, params = 0;   // coefficients
+    int64_t divisor = 1;           // convolution groups
+    int64_t macs = 0, params = 0;  // coefficients
   };
   struct LayerTerm {
     NodeId node = NodeId::kNone;
@@ -88,10 +88,10 @@ class CostModel {
   int64_t Length(const Extent& extent, absl::Span<const int64_t> kept) const;
 
   std::vector<int64_t> channels_;
-  std::vector<Extent> extents_;      // distinct axes; extents_[0] is the constant 1
+  std::vector<Extent> extents_;  // distinct axes; extents_[0] is the constant 1
   std::vector<Entry> entries_;
-  std::vector<Term> terms_;          // of the whole network, terms with equal axes merged
-  std::vector<LayerTerm> layers_;    // node by node
+  std::vector<Term> terms_;        // of the whole network, terms with equal axes merged
+  std::vector<LayerTerm> layers_;  // node by node
 };
 
 // Counted from the weights' shapes of `graph` itself, without groups: the independent check on an

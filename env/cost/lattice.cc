@@ -48,8 +48,8 @@ absl::StatusOr<Lattice> Lattice::Create(const Grouping& grouping, LatticeOptions
   for (const std::string& name : options.frozen) {
     const int group = grouping.FindGroup(name);
     if (group < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("frozen: group ", name, ": no such group among ",
-                                                     grouping.groups.size()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("frozen: group ", name, ": no such group among ", grouping.groups.size()));
     }
     lattice.choices_[group] = {grouping.groups[group].channels};
   }

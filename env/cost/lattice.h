@@ -1,8 +1,8 @@
 // The kept counts that a search may choose from, group by group.
 //
-// A group of C channels in `cells` cells may keep the multiples of lcm(channel_multiple, cells) that
-// are at least max(1, ceil(min_preserve_ratio * C)), and always its original count, whether or not
-// that is such a multiple. Where no multiple lies between the floor and C, it stays whole.
+// A group of C channels in `cells` cells may keep the multiples of lcm(channel_multiple, cells)
+// that are at least max(1, ceil(min_preserve_ratio * C)), and always its original count, whether or
+// not that is such a multiple. Where no multiple lies between the floor and C, it stays whole.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@
 namespace amc {
 
 struct LatticeOptions {
-  int64_t channel_multiple = 1;       // at least 1: what the target's vector units like
-  double min_preserve_ratio = 0.2;    // in [0, 1]
-  std::vector<std::string> frozen;    // names of groups that must stay whole
+  int64_t channel_multiple = 1;     // at least 1: what the target's vector units like
+  double min_preserve_ratio = 0.2;  // in [0, 1]
+  std::vector<std::string> frozen;  // names of groups that must stay whole
 };
 
 // Immutable, thread-safe.
@@ -33,7 +33,8 @@ class Lattice {
   bool Contains(size_t group, int64_t kept) const;
 
   // The choice nearest to `ratio` of the original count (the larger of two as near); the largest
-  // choice not above it, or the smallest there is; the smallest choice not below it, or the largest.
+  // choice not above it, or the smallest there is; the smallest choice not below it, or the
+  // largest.
   int64_t Round(size_t group, double ratio) const;
   int64_t Floor(size_t group, double ratio) const;
   int64_t Ceil(size_t group, double ratio) const;

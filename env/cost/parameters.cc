@@ -3,7 +3,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "env/graph/op_params.h"
 
 namespace amc {
 namespace {
@@ -29,31 +28,30 @@ class Lister {
     const Node& node = graph_.node(id);
     switch (node.op) {
       case Op::kConv: {
-        AMC_ASSIGN_OR_RETURN(const int64_t groups, GetInt(graph_, node, "group", 1));
         AMC_ASSIGN_OR_RETURN(const int64_t positions, Positions(graph_, node, 2, 0));
-        AddInput(id, 1, positions, groups);
-        AddInput(id, 2, 0, 1);
+        AddInput(id, 1, positions);
+        AddInput(id, 2, 0);
         break;
       }
       case Op::kGemm:
-        AddInput(id, 1, 1, 1);
-        AddInput(id, 2, 0, 1);
+        AddInput(id, 1, 1);
+        AddInput(id, 2, 0);
         break;
       case Op::kMatMul: {
         if (!IsConstant(node, 1)) break;
         const size_t rank = graph_.tensor(node.outputs.at(0)).shape.size();
         AMC_ASSIGN_OR_RETURN(const int64_t positions,
                              Positions(graph_, node, rank > 1 ? 1 : 0, rank > 0 ? 1 : 0));
-        AddInput(id, 1, positions, 1);
+        AddInput(id, 1, positions);
         break;
       }
       case Op::kBatchNormalization:
-        AddInput(id, 1, 0, 1);
-        AddInput(id, 2, 0, 1);
+        AddInput(id, 1, 0);
+        AddInput(id, 2, 0);
         break;
       case Op::kAdd:  // a linear layer's bias, where the exporter wrote MatMul + Add
         for (size_t i : {0, 1}) {
-          if (AddsToMatMul(node, 1 - i)) AddInput(id, i, 0, 1);
+          if (AddsToMatMul(node, 1 - i)) AddInput(id, i, 0);
         }
         break;
       default:
@@ -77,15 +75,14 @@ class Lister {
            IsConstant(graph_.node(producer), 1);
   }
 
-  void AddInput(NodeId id, size_t input, int64_t macs_per_element, int64_t conv_groups) {
+  void AddInput(NodeId id, size_t input, int64_t macs_per_element) {
     const Node& node = graph_.node(id);
     if (!IsConstant(node, input)) return;
     const TensorId tensor = node.inputs[input];
     parameters.push_back({.node = id,
                           .tensor = tensor,
                           .macs_per_element = macs_per_element,
-                          .counts = !seen_[Index(tensor)],
-                          .conv_groups = conv_groups});
+                          .counts = !seen_[Index(tensor)]});
     seen_[Index(tensor)] = true;
   }
 

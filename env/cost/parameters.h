@@ -15,8 +15,7 @@ struct Parameter {
   NodeId node = NodeId::kNone;
   TensorId tensor = TensorId::kNone;
   int64_t macs_per_element = 0;
-  bool counts = true;            // false where an earlier node reads the same tensor
-  int64_t conv_groups = 1;
+  bool counts = true;  // false where an earlier node has counted the same tensor
 };
 
 // In topological order of nodes. InvalidArgument names a node whose shapes are missing.

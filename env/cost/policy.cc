@@ -23,9 +23,9 @@ absl::StatusOr<std::vector<int64_t>> KeptCounts(const Policy& policy, const Grou
     }
     const PruneGroup& group = grouping.groups[found->second];
     if (decision.granularity != Granularity::kChannel) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("group ", group.name, ": granularity ",
-                       static_cast<int>(decision.granularity), " is not channel (1)"));
+      return absl::InvalidArgumentError(absl::StrCat("group ", group.name, ": granularity ",
+                                                     static_cast<int>(decision.granularity),
+                                                     " is not channel (1)"));
     }
     if (decided[found->second]) {
       return absl::InvalidArgumentError(absl::StrCat("group ", group.name, ": listed twice"));

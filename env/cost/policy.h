@@ -11,11 +11,12 @@
 
 namespace amc {
 
-// How finely a decision prunes. Whole channels today; the wire and the store already carry the rest.
+// How finely a decision prunes. Whole channels today; the wire and the store already carry the
+// rest.
 enum class Granularity { kChannel = 1 };
 
 struct Decision {
-  std::string target;                       // a PruneGroup's name
+  std::string target;  // a PruneGroup's name
   Granularity granularity = Granularity::kChannel;
   int64_t kept = 0;
   friend bool operator==(const Decision&, const Decision&) = default;
