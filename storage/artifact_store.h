@@ -1,0 +1,57 @@
+// Artifacts' bytes: files named by their sha256 in one folder.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/sha256.h"
+
+namespace amc {
+
+// Layout: ROOT/ab/abcdef... ; uploads grow in ROOT/tmp and are renamed when whole and verified, so
+// a file under its digest is always complete. Thread-safe; several processes may share a folder.
+class ArtifactStore {
+ public:
+  static absl::StatusOr<std::unique_ptr<ArtifactStore>> Open(const std::string& root);
+
+  // An artifact that arrives in pieces; dropped without Finish, nothing stays. One thread.
+  class Writer {
+   public:
+    ~Writer();
+    // ResourceExhausted when the disk is full.
+    absl::Status Append(absl::string_view bytes);
+    // Syncs, verifies and names the file. InvalidArgument if digest or size differ from what was
+    // announced (the message gives both).
+    absl::Status Finish(const std::string& expected_digest, int64_t expected_size);
+
+   private:
+    friend class ArtifactStore;
+    Writer(std::string root, std::string path, int fd);
+    std::string root_, path_;
+    int fd_ = -1;
+    int64_t size_ = 0;
+    Sha256 hash_;
+  };
+  absl::StatusOr<std::unique_ptr<Writer>> NewWriter();
+
+  // Writer in one call; returns the digest.
+  absl::StatusOr<std::string> Put(absl::string_view bytes);
+
+  bool Contains(const std::string& digest) const;
+  // Where the bytes lie, for readers on the same file system. NotFound; InvalidArgument for a
+  // malformed digest.
+  absl::StatusOr<std::string> Path(const std::string& digest) const;
+  // The bytes, verified against the digest (DataLoss if they differ).
+  absl::StatusOr<std::string> Get(const std::string& digest) const;
+  absl::Status Remove(const std::string& digest);
+
+ private:
+  explicit ArtifactStore(std::string root) : root_(std::move(root)) {}
+  std::string root_;
+};
+
+}  // namespace amc
