@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "env/budget.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "env/env.h"
 #include "env/graph/graph.h"
 
@@ -14,9 +15,9 @@ namespace amc {
 
 struct EnvOptions {
   Resource resource = Resource::kMacs;
-  double target_ratio = 0.5;        // of the original's; > 1 is refused; 0: no budget (R_Err rewards)
-  int64_t target_absolute = 0;      // wins over the ratio when > 0
-  bool land_on_budget = true;       // also clamp from below, so that the budget is used up
+  double target_ratio = 0.5;    // of the original's; > 1 is refused; 0: no budget (R_Err rewards)
+  int64_t target_absolute = 0;  // wins over the ratio when > 0
+  bool land_on_budget = true;   // also clamp from below, so that the budget is used up
   double min_preserve_ratio = 0.2;
   int64_t channel_multiple = 1;
   std::vector<std::string> frozen;  // groups that stay whole
@@ -24,8 +25,10 @@ struct EnvOptions {
 
 class AmcEnv : public Environment {
  public:
-  // Works on weightless graphs; keeps nothing of `graph`. OutOfRange when the budget is below the
-  // smallest reachable cost: the message gives that value, absolute and as a ratio.
+  // Works on weightless graphs; keeps nothing of `graph`. Groups with a single choice are not asked
+  // about. InvalidArgument for an option out of range; FailedPrecondition when no group is left to
+  // ask about, saying why; OutOfRange when the budget is below the smallest reachable cost: the
+  // message gives that value, absolute and as a ratio.
   static absl::StatusOr<std::unique_ptr<AmcEnv>> Create(const Graph& graph,
                                                         const EnvOptions& options);
 
@@ -41,6 +44,7 @@ class AmcEnv : public Environment {
   int64_t budget() const override;
   std::unique_ptr<Environment> Clone() const override;
 
+  // The counts of policy(), one per group.
   absl::Span<const int64_t> kept() const { return kept_; }
 
  private:
@@ -49,7 +53,8 @@ class AmcEnv : public Environment {
   Observation Observe() const;
 
   std::shared_ptr<const Shared> shared_;
-  std::vector<int64_t> kept_;
+  std::vector<int64_t> kept_;  // whole where not yet decided
+  mutable std::vector<int64_t> scratch_;
   size_t step_ = 0;
   bool started_ = false;
   double last_action_ = 1;

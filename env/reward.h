@@ -1,8 +1,6 @@
 // From a measurement to the number that the agent maximises.
 #pragma once
 
-#include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "env/evaluator.h"
 
 namespace amc {
