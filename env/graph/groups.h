@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "env/graph/graph.h"
 
 namespace amc {
@@ -36,7 +37,7 @@ struct ChannelRef {
 struct ChannelAxis {
   TensorId tensor = TensorId::kNone;
   int dim = 1;
-  int64_t conv_groups = 1;            // > 1 only for dim 1 of a grouped convolution's weight
+  int64_t conv_groups = 1;  // > 1 only for dim 1 of a grouped convolution's weight
   std::vector<ChannelRef> slots;
 };
 
@@ -52,33 +53,35 @@ struct GroupAxis {
   TensorId tensor = TensorId::kNone;
   int dim = 1;
   AxisRole role = AxisRole::kActivation;
-  NodeId node = NodeId::kNone;        // the layer, for weights; the producer, for activations
+  NodeId node = NodeId::kNone;  // the layer, for weights; the producer, for activations
   int64_t slots_per_channel = 1;
 };
 
 struct PruneGroup {
-  std::string name;                   // unique: label of its first producer, "#2" on repetition
+  std::string name;  // unique: label of its first producer, "#2" on repetition
   int64_t channels = 0;
   // Channels fall into `cells` equal cells that must keep the same number each (grouped
   // convolutions); 1 where nothing asks for it. Kept counts are multiples of it.
   int64_t cells = 1;
   std::vector<int32_t> cell_of_channel;
-  std::vector<NodeId> producers;      // mixing layers whose outputs it holds, topological order
-  std::vector<NodeId> consumers;      // mixing layers that read it, topological order
+  std::vector<NodeId> producers;  // mixing layers whose outputs it holds, topological order
+  std::vector<NodeId> consumers;  // mixing layers that read it, topological order
   std::vector<GroupAxis> axes;
 };
 
-// Channels that stay whole, and why: "output logits", "Conv conv9: reads Foo bar, which is unknown".
+// Channels that stay whole, and why: "output logits", "Conv conv9: reads Foo bar, which is
+// unknown".
 struct Barrier {
-  NodeId node = NodeId::kNone;        // kNone for graph inputs and outputs
-  std::string where;                  // node label or tensor name
+  NodeId node = NodeId::kNone;  // kNone for graph inputs and outputs
+  std::string where;            // node label or tensor name
   std::string reason;
-  int64_t channels = 0;               // how many atoms it freezes
+  int64_t channels = 0;  // how many it freezes, united ones counted once
 };
 
 struct Grouping {
-  std::vector<PruneGroup> groups;     // in the order of their first mixing consumer, then index
-  std::vector<ChannelAxis> axes;      // every tensor axis that carries channels, weights included
+  std::vector<PruneGroup> groups;  // in the order of their first mixing consumer, then index
+  // Every tensor axis that carries channels, weights included, sorted by (tensor, dim).
+  std::vector<ChannelAxis> axes;
   std::vector<Barrier> barriers;
 
   // The axis of `tensor` along `dim`, or null.
@@ -86,11 +89,12 @@ struct Grouping {
   int FindGroup(absl::string_view name) const;  // -1 if absent
 };
 
-// `graph` must have shapes (ImportOnnx and BuildNetwork see to it). Whether a layer is mixing: Conv
-// that is not depthwise (groups < in_channels), Gemm, MatMul with a constant.
+// `graph` must have shapes (ImportOnnx and BuildNetwork see to it). InvalidArgument if an attribute
+// makes no sense or contradicts the shapes.
 absl::StatusOr<Grouping> BuildGroups(const Graph& graph);
 
-// Whether `node` mixes channels: a convolution that is not depthwise, or a linear layer.
+// Whether `node` mixes channels: a convolution that is not depthwise (more than one input channel
+// per group, or a single group), a Gemm or a MatMul; the weight must be a constant.
 bool IsMixing(const Graph& graph, const Node& node);
 
 }  // namespace amc
