@@ -16,8 +16,8 @@ inline constexpr char kDefaultAddress[] = "127.0.0.1:7070";
 
 struct ChannelOptions {
   std::string address = kDefaultAddress;  // HOST:PORT or unix:/PATH
-  std::string ca_file;                    // PEM of the authority that signed the server; empty: no TLS
-  std::string token;                      // sent as "authorization: Bearer TOKEN"; needs TLS
+  std::string ca_file;  // PEM of the authority that signed the server; empty: no TLS
+  std::string token;    // sent as "authorization: Bearer TOKEN"; needs TLS
 };
 
 // "HOST:PORT" or "unix:/PATH", InvalidArgument otherwise.

@@ -24,7 +24,8 @@ struct FieldViolation {
   friend bool operator==(const FieldViolation&, const FieldViolation&) = default;
 };
 
-// InvalidArgument "FIELD: DESCRIPTION" with its violation attached.
+// InvalidArgument "FIELD: DESCRIPTION; ..." with the violations attached; OK if there are none.
+absl::Status FieldErrors(const std::vector<FieldViolation>& violations);
 absl::Status FieldError(absl::string_view field, absl::string_view description);
 
 // `status` with its message attributed to `field` ("FIELD: MESSAGE" and a violation), keeping its

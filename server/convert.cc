@@ -1,0 +1,90 @@
+#include "server/convert.h"
+
+#include <utility>
+
+#include "env/cost/lattice.h"
+
+namespace amc {
+
+v1::Cost ToProto(const Cost& cost) {
+  v1::Cost out;
+  out.set_macs(cost.macs);
+  out.set_params(cost.params);
+  return out;
+}
+
+v1::Policy ToProto(const Policy& policy) {
+  v1::Policy out;
+  for (const Decision& decision : policy.decisions) {
+    v1::Decision* entry = out.add_decisions();
+    entry->set_target(decision.target);
+    entry->set_granularity(static_cast<v1::Granularity>(decision.granularity));
+    entry->set_kept(decision.kept);
+  }
+  return out;
+}
+
+v1::Measurement ToProto(const Measurement& measurement) {
+  v1::Measurement out;
+  out.set_top1(measurement.top1);
+  out.set_top5(measurement.top5);
+  out.set_loss(measurement.loss);
+  out.set_kl(measurement.kl);
+  out.set_images(measurement.images);
+  *out.mutable_cost() = ToProto(measurement.cost);
+  return out;
+}
+
+v1::Episode ToProto(const EvaluatedEpisode& evaluated, const Environment& env) {
+  const Episode& episode = evaluated.episode;
+  v1::Episode out;
+  out.set_number(episode.number);
+  out.set_state(v1::EPISODE_STATE_DONE);
+  // Agents that propose whole candidates record no walk; their steps are the policy's decisions.
+  const Grouping& grouping = env.grouping();
+  for (size_t i = 0; i < episode.policy.decisions.size(); ++i) {
+    const Decision& decision = episode.policy.decisions[i];
+    const PruneGroup& group = grouping.groups[i];
+    v1::Step* step = out.add_steps();
+    step->set_group(decision.target);
+    step->set_kept(decision.kept);
+    step->set_channels(group.channels);
+    step->set_executed(static_cast<double>(decision.kept) / static_cast<double>(group.channels));
+    step->set_action(i < episode.actions.size() ? episode.actions[i] : step->executed());
+    if (i < episode.observations.size()) {
+      for (const float feature : episode.observations[i].features) step->add_observation(feature);
+    }
+  }
+  *out.mutable_policy() = ToProto(episode.policy);
+  *out.mutable_cost() = ToProto(episode.cost);
+  *out.mutable_measurement() = ToProto(evaluated.measurement);
+  out.set_reward(evaluated.reward);
+  out.set_note(episode.note);
+  return out;
+}
+
+Cost FromProto(const v1::Cost& cost) { return {.macs = cost.macs(), .params = cost.params()}; }
+
+Policy FromProto(const v1::Policy& policy) {
+  Policy out;
+  out.decisions.reserve(static_cast<size_t>(policy.decisions_size()));
+  for (const v1::Decision& decision : policy.decisions()) {
+    out.decisions.push_back({.target = decision.target(),
+                             .granularity = static_cast<Granularity>(decision.granularity()),
+                             .kept = decision.kept()});
+  }
+  return out;
+}
+
+Measurement FromProto(const v1::Measurement& measurement) {
+  Measurement out;
+  out.top1 = measurement.top1();
+  out.top5 = measurement.top5();
+  out.loss = measurement.loss();
+  out.kl = measurement.kl();
+  out.images = measurement.images();
+  out.cost = FromProto(measurement.cost());
+  return out;
+}
+
+}  // namespace amc

@@ -1,0 +1,271 @@
+#include "server/job_spec.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "agent/agent_registry.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/status_convert.h"
+
+namespace amc {
+namespace {
+
+// Collects what is wrong, so that a client sees all of it at once.
+class Checker {
+ public:
+  explicit Checker(std::string prefix) : prefix_(std::move(prefix)) {}
+
+  void Fail(absl::string_view field, std::string description) {
+    violations_.push_back({absl::StrCat(prefix_, field), std::move(description)});
+  }
+  template <typename T>
+  void InRange(absl::string_view field, T value, T low, T high) {
+    if (value >= low && value <= high) return;  // false for NaN
+    Fail(field, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
+  }
+  absl::Status status() const { return FieldErrors(violations_); }
+
+ private:
+  std::string prefix_;
+  std::vector<FieldViolation> violations_;
+};
+
+// Sets `field` of `message` to `value` unless the client did.
+#define AMC_DEFAULT(message, field, value)                             \
+  do {                                                                 \
+    if (!(message)->has_##field()) (message)->set_##field(value);      \
+  } while (false)
+
+// The same for enums without presence; an unknown number is an error.
+#define AMC_DEFAULT_ENUM(checker, path, message, field, Type, value)                           \
+  do {                                                                                         \
+    if ((message)->field() == 0) (message)->set_##field(value);                                \
+    if (!v1::Type##_IsValid((message)->field())) {                                             \
+      (checker).Fail(path, absl::StrCat("unknown value ", static_cast<int>((message)->field()))); \
+    }                                                                                          \
+  } while (false)
+
+constexpr int64_t kMany = int64_t{1} << 40;
+
+void ResolveBudget(v1::Budget* budget, Checker& check) {
+  AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource, v1::RESOURCE_MACS);
+  AMC_DEFAULT(budget, land, EnvOptions().land_on_budget);
+  switch (budget->target_case()) {
+    case v1::Budget::kRatio:
+      if (!(budget->ratio() > 0 && budget->ratio() <= 1)) {
+        check.Fail("budget.ratio", absl::StrCat(budget->ratio(), " is not in (0, 1]"));
+      }
+      break;
+    case v1::Budget::kAbsolute:
+      check.InRange<int64_t>("budget.absolute", budget->absolute(), 1, INT64_MAX);
+      break;
+    case v1::Budget::TARGET_NOT_SET:
+      check.Fail("budget", "neither ratio nor absolute is set");
+  }
+}
+
+void ResolveSpace(v1::SpaceSpec* space, Checker& check) {
+  const EnvOptions defaults;
+  AMC_DEFAULT(space, min_preserve_ratio, defaults.min_preserve_ratio);
+  AMC_DEFAULT(space, channel_multiple, defaults.channel_multiple);
+  check.InRange("space.min_preserve_ratio", space->min_preserve_ratio(), 0.0, 1.0);
+  check.InRange<int64_t>("space.channel_multiple", space->channel_multiple(), 1, 1 << 16);
+}
+
+void ResolveDdpg(v1::DdpgSettings* ddpg) {  // ranges are MakeAgent's
+  const DdpgOptions defaults;
+  AMC_DEFAULT(ddpg, hidden, defaults.hidden);
+  AMC_DEFAULT(ddpg, actor_learning_rate, defaults.actor_learning_rate);
+  AMC_DEFAULT(ddpg, critic_learning_rate, defaults.critic_learning_rate);
+  AMC_DEFAULT(ddpg, soft_update, defaults.soft_update);
+  AMC_DEFAULT(ddpg, discount, defaults.discount);
+  AMC_DEFAULT(ddpg, batch, defaults.batch);
+  AMC_DEFAULT(ddpg, warmup_episodes, defaults.warmup_episodes);
+  AMC_DEFAULT(ddpg, noise, defaults.noise);
+  AMC_DEFAULT(ddpg, noise_decay, defaults.noise_decay);
+  AMC_DEFAULT(ddpg, replay_transitions, defaults.replay_transitions);
+  AMC_DEFAULT(ddpg, baseline_decay, defaults.baseline_decay);
+}
+
+void ResolveSearch(v1::SearchSpec* search, bool has_budget, Checker& check) {
+  const SearchOptions defaults;
+  if (search->agent().empty()) search->set_agent(defaults.agent);
+  const std::vector<std::string> agents = AgentNames();
+  if (std::find(agents.begin(), agents.end(), search->agent()) == agents.end()) {
+    check.Fail("search.agent", absl::StrCat("\"", search->agent(), "\" is none of ",
+                                            absl::StrJoin(agents, ", ")));
+  }
+  AMC_DEFAULT(search, seed, defaults.agent_options.seed);
+  AMC_DEFAULT(search, episodes, defaults.episodes);
+  AMC_DEFAULT(search, parallel_episodes, defaults.parallel_episodes);
+  check.InRange<int64_t>("search.episodes", search->episodes(), 1, 100'000'000);
+  check.InRange<int64_t>("search.parallel_episodes", search->parallel_episodes(), 1, 4096);
+  AMC_DEFAULT_ENUM(check, "search.metric", search, metric, QualityMetric,
+                   v1::QUALITY_METRIC_TOP1);
+  AMC_DEFAULT_ENUM(check, "search.reward", search, reward, RewardKind, v1::REWARD_KIND_QUALITY);
+  if (!has_budget && search->reward() == v1::REWARD_KIND_QUALITY) {
+    check.Fail("budget", "a job without a budget needs a reward that weighs cost: set "
+                         "spec.search.reward to REWARD_KIND_ERROR_LOG_MACS or _PARAMS");
+  }
+  ResolveDdpg(search->mutable_ddpg());
+}
+
+void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
+  const LocalEvaluatorOptions defaults;
+  const PruneOptions& prune = defaults.prune;
+  AMC_DEFAULT_ENUM(check, "evaluation.criterion", evaluation, criterion, Criterion,
+                   static_cast<v1::Criterion>(prune.criterion));
+  AMC_DEFAULT_ENUM(check, "evaluation.reconstruction", evaluation, reconstruction, Reconstruction,
+                   static_cast<v1::Reconstruction>(defaults.reconstruction));
+  AMC_DEFAULT_ENUM(check, "evaluation.device", evaluation, device, Device, v1::DEVICE_CPU);
+  AMC_DEFAULT_ENUM(check, "evaluation.precision", evaluation, precision, Precision,
+                   v1::PRECISION_FP32);
+  AMC_DEFAULT(evaluation, reconstruction_images, prune.reconstruction_images);
+  AMC_DEFAULT(evaluation, samples_per_layer, prune.samples_per_layer);
+  AMC_DEFAULT(evaluation, recalibration_images, prune.recalibration_images);
+  AMC_DEFAULT(evaluation, ridge, prune.ridge);
+  AMC_DEFAULT(evaluation, reward_images, defaults.reward_images);
+  AMC_DEFAULT(evaluation, report_images, 0);
+  AMC_DEFAULT(evaluation, batch_size, prune.exec.batch_size);
+  AMC_DEFAULT(evaluation, threads, 1);
+  check.InRange<int64_t>("evaluation.reconstruction_images", evaluation->reconstruction_images(),
+                         1, kMany);
+  check.InRange<int64_t>("evaluation.samples_per_layer", evaluation->samples_per_layer(), 1,
+                         kMany);
+  check.InRange<int64_t>("evaluation.recalibration_images", evaluation->recalibration_images(), 0,
+                         kMany);
+  check.InRange("evaluation.ridge", evaluation->ridge(), 0.0, 1e6);
+  check.InRange<int64_t>("evaluation.reward_images", evaluation->reward_images(), 0, kMany);
+  check.InRange<int64_t>("evaluation.report_images", evaluation->report_images(), 0, kMany);
+  check.InRange<int64_t>("evaluation.batch_size", evaluation->batch_size(), 1, 1 << 16);
+  check.InRange<int64_t>("evaluation.threads", evaluation->threads(), 1, 1024);
+}
+
+void CheckDigest(absl::string_view field, const std::string& digest, absl::string_view what,
+                 Checker& check) {
+  if (IsSha256Hex(digest)) return;
+  check.Fail(field, absl::StrCat("\"", digest, "\" is not the sha256 of ", what,
+                                 " (64 hexadecimal digits)"));
+}
+
+}  // namespace
+
+absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
+  v1::JobSpec resolved = spec;
+  Checker check("spec.");
+  if (resolved.name().size() > 200) {
+    check.Fail("name", absl::StrCat(resolved.name().size(), " characters, more than 200"));
+  }
+  CheckDigest("model", resolved.model(), "an ONNX artifact", check);
+  CheckDigest("data", resolved.data(), "a data pack", check);
+  if (resolved.has_budget()) ResolveBudget(resolved.mutable_budget(), check);
+  ResolveSpace(resolved.mutable_space(), check);
+  ResolveSearch(resolved.mutable_search(), resolved.has_budget(), check);
+  ResolveEvaluation(resolved.mutable_evaluation(), check);
+  AMC_DEFAULT(&resolved, max_attempts, 3);
+  AMC_DEFAULT(&resolved, allow_weak_baseline, false);
+  check.InRange<int64_t>("max_attempts", resolved.max_attempts(), 1, 1000);
+  AMC_RETURN_IF_ERROR(check.status());
+  return resolved;
+}
+
+absl::StatusOr<EnvironmentSettings> ResolveEnvironment(const v1::Budget* budget,
+                                                       const v1::SpaceSpec& space) {
+  EnvironmentSettings settings;
+  settings.space = space;
+  Checker check("");
+  if (budget != nullptr) {
+    settings.budget = *budget;
+    ResolveBudget(&settings.budget, check);
+  }
+  ResolveSpace(&settings.space, check);
+  AMC_RETURN_IF_ERROR(check.status());
+  return settings;
+}
+
+std::string SpecHash(const v1::JobSpec& spec) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    spec.SerializeToCodedStream(&coded);
+  }
+  return Sha256Hex(bytes);
+}
+
+EnvOptions ToEnvOptions(const v1::Budget& budget, const v1::SpaceSpec& space) {
+  EnvOptions options;
+  options.resource =
+      budget.resource() == v1::RESOURCE_PARAMS ? Resource::kParams : Resource::kMacs;
+  options.target_ratio = budget.target_case() == v1::Budget::kRatio ? budget.ratio() : 0;
+  options.target_absolute = budget.target_case() == v1::Budget::kAbsolute ? budget.absolute() : 0;
+  options.land_on_budget = budget.land();
+  options.min_preserve_ratio = space.min_preserve_ratio();
+  options.channel_multiple = space.channel_multiple();
+  options.frozen.assign(space.frozen().begin(), space.frozen().end());
+  return options;
+}
+
+SearchOptions ToSearchOptions(const v1::JobSpec& spec) {
+  const v1::SearchSpec& search = spec.search();
+  const v1::DdpgSettings& ddpg = search.ddpg();
+  SearchOptions options;
+  options.agent = search.agent();
+  options.agent_options.seed = search.seed();
+  options.agent_options.ddpg = {.hidden = ddpg.hidden(),
+                                .actor_learning_rate = ddpg.actor_learning_rate(),
+                                .critic_learning_rate = ddpg.critic_learning_rate(),
+                                .soft_update = ddpg.soft_update(),
+                                .discount = ddpg.discount(),
+                                .batch = ddpg.batch(),
+                                .warmup_episodes = ddpg.warmup_episodes(),
+                                .noise = ddpg.noise(),
+                                .noise_decay = ddpg.noise_decay(),
+                                .replay_transitions = ddpg.replay_transitions(),
+                                .baseline_decay = ddpg.baseline_decay()};
+  options.episodes = search.episodes();
+  options.parallel_episodes = search.parallel_episodes();
+  options.reward.metric = static_cast<QualityMetric>(search.metric());
+  options.reward.kind = static_cast<RewardKind>(search.reward());
+  return options;
+}
+
+ExecOptions ToExecOptions(const v1::EvaluationSpec& evaluation) {
+  ExecOptions options;
+  options.device = evaluation.device() == v1::DEVICE_CUDA ? Device::kCuda : Device::kCpu;
+  options.precision =
+      evaluation.precision() == v1::PRECISION_BF16 ? Precision::kBfloat16 : Precision::kFloat32;
+  options.batch_size = evaluation.batch_size();
+  return options;
+}
+
+LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec) {
+  const v1::EvaluationSpec& evaluation = spec.evaluation();
+  LocalEvaluatorOptions options;
+  options.prune.criterion = static_cast<Criterion>(evaluation.criterion());
+  options.prune.exec = ToExecOptions(evaluation);
+  options.prune.reconstruction_images = evaluation.reconstruction_images();
+  options.prune.samples_per_layer = evaluation.samples_per_layer();
+  options.prune.recalibration_images = evaluation.recalibration_images();
+  options.prune.ridge = evaluation.ridge();
+  options.reconstruction = static_cast<Reconstruction>(evaluation.reconstruction());
+  options.reward_images = evaluation.reward_images();
+  return options;
+}
+
+std::string JobNumericsId(absl::string_view platform_id, const v1::EvaluationSpec& evaluation) {
+  return absl::StrCat(evaluation.device() == v1::DEVICE_CUDA ? "cuda" : "cpu", ":", platform_id,
+                      ":threads", evaluation.threads(), ":batch", evaluation.batch_size(), ":",
+                      evaluation.precision() == v1::PRECISION_BF16 ? "bf16" : "fp32");
+}
+
+}  // namespace amc
