@@ -13,17 +13,17 @@ namespace amc {
 // ddpg-paper's numbers (He et al. 2018, sections 3.2 and 4; where paper and reference code differ
 // the field says which is the default).
 struct DdpgOptions {
-  int64_t hidden = 300;                // both hidden layers of actor and critic
+  int64_t hidden = 300;  // both hidden layers of actor and critic
   double actor_learning_rate = 1e-4;
   double critic_learning_rate = 1e-3;
-  double soft_update = 0.01;           // tau
+  double soft_update = 0.01;  // tau
   double discount = 1.0;
   int64_t batch = 64;
   int64_t warmup_episodes = 100;
-  double noise = 0.5;                  // deviation of the truncated normal
-  double noise_decay = 0.95;           // per episode after warm-up
-  int64_t replay_transitions = 2000;   // the paper's; the code keeps 100 episodes
-  double baseline_decay = 0.5;         // of the moving average of rewards, per batch
+  double noise = 0.5;                 // deviation of the truncated normal
+  double noise_decay = 0.95;          // per episode after warm-up
+  int64_t replay_transitions = 2000;  // the paper's; the code keeps 100 episodes
+  double baseline_decay = 0.5;        // of the moving average of rewards, per batch
 };
 
 struct AgentOptions {

@@ -30,8 +30,8 @@ namespace amc {
 struct SearchOptions {
   std::string agent = "ddpg-paper";
   AgentOptions agent_options;
-  int64_t episodes = 200;           // evaluations in all; agents that run dry end earlier
-  int64_t parallel_episodes = 2;    // a generation
+  int64_t episodes = 200;         // evaluations in all; agents that run dry end earlier
+  int64_t parallel_episodes = 2;  // a generation
   RewardOptions reward;
 };
 
@@ -55,15 +55,17 @@ class Search {
   // The next generation: min(parallel_episodes, what is left) candidates.
   absl::StatusOr<std::vector<Episode>> Draw();
 
-  // Rewards and learns, in order. InvalidArgument unless `generation` is what Draw gave and there is
-  // one measurement each. Returns the evaluated episodes.
+  // Rewards and learns, in order. InvalidArgument, with nothing learnt, unless `generation` is what
+  // the last Draw gave, there is one measurement each, and every reward is finite. Returns the
+  // evaluated episodes.
   absl::StatusOr<std::vector<EvaluatedEpisode>> Commit(absl::Span<const Episode> generation,
                                                        absl::Span<const Measurement> measurements);
 
   // The best episode by reward among those committed (the earlier on a tie); none at first.
   const std::optional<EvaluatedEpisode>& best() const { return best_; }
 
-  // Agent, counters and best. A restored search continues bit for bit.
+  // Agent, counters and best. A restored search continues bit for bit; it must have been created
+  // with the same options. InvalidArgument for bytes of another search, leaving this one as it was.
   std::string SaveState() const;
   absl::Status RestoreState(absl::string_view bytes);
 
@@ -74,6 +76,7 @@ class Search {
   SearchOptions options_;
   std::unique_ptr<Agent> agent_;
   int64_t next_ = 0;
+  std::vector<Policy> drawn_;  // what Draw gave and Commit waits for
   std::optional<EvaluatedEpisode> best_;
 };
 

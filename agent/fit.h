@@ -1,0 +1,40 @@
+// Fitting whole candidates to a budget: for agents that choose all counts at once instead of
+// walking the environment step by step.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "agent/agent.h"
+#include "env/env.h"
+
+namespace amc {
+
+// Counts of one candidate, one per group, and what they cost in the environment's resource.
+class Fit {
+ public:
+  // Everything whole.
+  explicit Fit(const Environment& env);
+
+  const std::vector<int64_t>& kept() const { return kept_; }
+  int64_t cost() const { return cost_; }
+  bool fits() const { return cost_ <= env_.budget(); }
+
+  // Group g keeps lattice.Floor(g, min(1, factor * shares[g])); groups whose share is 0 stay whole.
+  void ScaleBy(absl::Span<const double> shares, double factor);
+  // The same with the largest factor that fits, or as little as there is if none does.
+  void ScaleToBudget(absl::Span<const double> shares);
+
+  // Whether `group` can keep its next larger count within the budget; grows it if so.
+  bool Grow(int32_t group);
+
+  Episode ToEpisode(int64_t number) const;
+
+ private:
+  const Environment& env_;
+  std::vector<int64_t> kept_;
+  int64_t cost_ = 0;
+};
+
+}  // namespace amc

@@ -1,0 +1,210 @@
+#include "agent/search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/bytes.h"
+#include "base/status_macros.h"
+
+namespace amc {
+namespace {
+
+constexpr absl::string_view kMagic = "AMCS";
+constexpr uint32_t kVersion = 1;
+
+void SaveCost(const Cost& cost, ByteWriter& writer) {
+  writer.I64(cost.macs);
+  writer.I64(cost.params);
+}
+
+Cost ReadCost(ByteReader& reader) {
+  const int64_t macs = reader.I64();
+  return {.macs = macs, .params = reader.I64()};
+}
+
+void SaveEpisode(const Episode& episode, ByteWriter& writer) {
+  writer.I64(episode.number);
+  writer.U64(episode.observations.size());
+  for (const Observation& observation : episode.observations) {
+    writer.U32(static_cast<uint32_t>(observation.group));
+    writer.Floats(observation.features);
+  }
+  writer.Doubles(episode.actions);
+  writer.Doubles(episode.executed);
+  writer.U64(episode.policy.decisions.size());
+  for (const Decision& decision : episode.policy.decisions) {
+    writer.String(decision.target);
+    writer.U8(static_cast<uint8_t>(decision.granularity));
+    writer.I64(decision.kept);
+  }
+  SaveCost(episode.cost, writer);
+  writer.String(episode.note);
+}
+
+Episode ReadEpisode(ByteReader& reader) {
+  Episode episode;
+  episode.number = reader.I64();
+  episode.observations.resize(reader.Count(12));
+  for (Observation& observation : episode.observations) {
+    observation.group = static_cast<int32_t>(reader.U32());
+    observation.features = reader.Floats();
+  }
+  episode.actions = reader.Doubles();
+  episode.executed = reader.Doubles();
+  episode.policy.decisions.resize(reader.Count(17));
+  for (Decision& decision : episode.policy.decisions) {
+    decision.target = reader.String();
+    decision.granularity = static_cast<Granularity>(reader.U8());
+    decision.kept = reader.I64();
+  }
+  episode.cost = ReadCost(reader);
+  episode.note = reader.String();
+  return episode;
+}
+
+void SaveMeasurement(const Measurement& measurement, ByteWriter& writer) {
+  for (const double value : {measurement.top1, measurement.top5, measurement.loss, measurement.kl,
+                             measurement.seconds}) {
+    writer.Double(value);
+  }
+  writer.I64(measurement.images);
+  SaveCost(measurement.cost, writer);
+}
+
+Measurement ReadMeasurement(ByteReader& reader) {
+  Measurement measurement;
+  for (double* value : {&measurement.top1, &measurement.top5, &measurement.loss, &measurement.kl,
+                        &measurement.seconds}) {
+    *value = reader.Double();
+  }
+  measurement.images = reader.I64();
+  measurement.cost = ReadCost(reader);
+  return measurement;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Search>> Search::Create(std::unique_ptr<Environment> env,
+                                                       const SearchOptions& options) {
+  if (options.episodes < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("episodes: ", options.episodes, " is not at least 1"));
+  }
+  if (options.parallel_episodes < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("parallel_episodes: ", options.parallel_episodes, " is not at least 1"));
+  }
+  AMC_ASSIGN_OR_RETURN(auto agent, MakeAgent(options.agent, *env, options.agent_options));
+  return std::unique_ptr<Search>(new Search(std::move(env), options, std::move(agent)));
+}
+
+Search::Search(std::unique_ptr<Environment> env, SearchOptions options,
+               std::unique_ptr<Agent> agent)
+    : env_(std::move(env)), options_(std::move(options)), agent_(std::move(agent)) {}
+
+int64_t Search::total_episodes() const {
+  return std::min(options_.episodes, agent_->max_episodes());
+}
+
+bool Search::done() const { return next_ >= total_episodes(); }
+
+absl::StatusOr<std::vector<Episode>> Search::Draw() {
+  const int64_t count = std::min(options_.parallel_episodes, total_episodes() - next_);
+  std::vector<Episode> generation;
+  for (int64_t i = 0; i < count; ++i) {
+    AMC_ASSIGN_OR_RETURN(Episode episode, agent_->Propose(*env_, next_ + i));
+    generation.push_back(std::move(episode));
+  }
+  drawn_.clear();
+  for (const Episode& episode : generation) drawn_.push_back(episode.policy);
+  return generation;
+}
+
+absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
+    absl::Span<const Episode> generation, absl::Span<const Measurement> measurements) {
+  if (generation.size() != measurements.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("a generation of ", generation.size(),
+                                                   " episodes has ", measurements.size(),
+                                                   " measurements"));
+  }
+  if (generation.empty() || generation.size() != drawn_.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("a generation of ", generation.size(),
+                                                   " episodes was committed, ", drawn_.size(),
+                                                   " were drawn"));
+  }
+  std::vector<EvaluatedEpisode> evaluated;
+  for (size_t i = 0; i < generation.size(); ++i) {
+    const int64_t expected = next_ + static_cast<int64_t>(i);
+    if (generation[i].number != expected || generation[i].policy != drawn_[i]) {
+      return absl::InvalidArgumentError(absl::StrCat("episode ", generation[i].number,
+                                                     " was committed where episode ", expected,
+                                                     " was drawn, or its policy differs"));
+    }
+    const double reward = RewardOf(options_.reward, measurements[i]);
+    if (!std::isfinite(reward)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("episode ", expected, " was measured to a reward of ", reward));
+    }
+    evaluated.push_back({generation[i], measurements[i], reward});
+  }
+  for (const EvaluatedEpisode& episode : evaluated) {
+    AMC_RETURN_IF_ERROR(agent_->Learn(episode.episode, episode.reward));
+    if (!best_.has_value() || episode.reward > best_->reward) best_ = episode;
+  }
+  next_ += static_cast<int64_t>(evaluated.size());
+  drawn_.clear();
+  return evaluated;
+}
+
+// "AMCS", version u32, next episode i64, u8 whether there is a best, that episode with measurement
+// and reward, the agent's state.
+std::string Search::SaveState() const {
+  ByteWriter writer;
+  writer.String(kMagic);
+  writer.U32(kVersion);
+  writer.I64(next_);
+  writer.U8(best_.has_value());
+  if (best_.has_value()) {
+    SaveEpisode(best_->episode, writer);
+    SaveMeasurement(best_->measurement, writer);
+    writer.Double(best_->reward);
+  }
+  writer.String(agent_->SaveState());
+  return std::move(writer).bytes();
+}
+
+absl::Status Search::RestoreState(absl::string_view bytes) {
+  ByteReader reader(bytes);
+  if (reader.String() != kMagic) {
+    return absl::InvalidArgumentError("search state: these bytes are no search's");
+  }
+  if (const uint32_t version = reader.U32(); version != kVersion) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("search state: version ", version, ", expected ", kVersion));
+  }
+  const int64_t next = reader.I64();
+  std::optional<EvaluatedEpisode> best;
+  if (reader.U8() != 0) {
+    best.emplace();
+    best->episode = ReadEpisode(reader);
+    best->measurement = ReadMeasurement(reader);
+    best->reward = reader.Double();
+  }
+  const std::string agent_state = reader.String();
+  AMC_RETURN_IF_ERROR(Annotate(reader.Finish(), "search state"));
+  if (next < 0 || next > total_episodes() || (next > 0) != best.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat("search state: ", next, " episodes of ",
+                                                   total_episodes(), " are committed, ",
+                                                   best.has_value() ? "one" : "none", " is best"));
+  }
+  AMC_RETURN_IF_ERROR(agent_->RestoreState(agent_state));
+  next_ = next;
+  best_ = std::move(best);
+  drawn_.clear();
+  return absl::OkStatus();
+}
+
+}  // namespace amc
