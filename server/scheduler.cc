@@ -1,0 +1,77 @@
+#include "server/scheduler.h"
+
+#include <algorithm>
+
+#include "server/job_spec.h"
+
+namespace amc {
+
+bool Matches(const JobView& job, const WorkerView& worker) {
+  const v1::WorkerCapabilities& has = worker.capabilities;
+  const bool device = std::find(has.devices().begin(), has.devices().end(),
+                                job.evaluation.device()) != has.devices().end();
+  return device && has.threads() >= job.evaluation.threads() &&
+         (job.numerics_id.empty() ||
+          job.numerics_id == JobNumericsId(has.platform_id(), job.evaluation));
+}
+
+std::optional<Assignment> PickTask(absl::Span<const JobView> jobs, const WorkerView& worker,
+                                   int64_t now_ms) {
+  std::optional<Assignment> best;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const JobView& job = jobs[i];
+    if (best.has_value() && jobs[best->job].last_grant <= job.last_grant) continue;
+    const auto due = std::find_if(job.pending.begin(), job.pending.end(), [&](const auto& pending) {
+      return pending.not_before_ms <= now_ms;
+    });
+    if (due == job.pending.end() || !Matches(job, worker)) continue;
+    best = {.job = i,
+            .task = due->task,
+            .numerics_id = JobNumericsId(worker.capabilities.platform_id(), job.evaluation)};
+  }
+  return best;
+}
+
+std::optional<int64_t> NextDue(absl::Span<const JobView> jobs, int64_t now_ms) {
+  std::optional<int64_t> next;
+  for (const JobView& job : jobs) {
+    for (const JobView::PendingTask& pending : job.pending) {
+      if (pending.not_before_ms <= now_ms) continue;
+      next = std::min(next.value_or(pending.not_before_ms), pending.not_before_ms);
+    }
+  }
+  return next;
+}
+
+RetryDecision DecideRetry(const RetryPolicy& policy, int64_t lost, int64_t failed,
+                          AttemptOutcome outcome, const v1::TaskError& error, int64_t now_ms) {
+  if (outcome == AttemptOutcome::kCancelled) return {.retry = true, .not_before_ms = now_ms};
+  const bool was_lost = outcome == AttemptOutcome::kLost;
+  if (!was_lost && error.kind() == v1::TASK_ERROR_KIND_EXPORT) {
+    return {.failure = v1::FAILURE_REASON_EXPORT};
+  }
+  if (!was_lost && error.kind() != v1::TASK_ERROR_KIND_RETRYABLE) {
+    return {.failure = v1::FAILURE_REASON_EVALUATION};
+  }
+  const int64_t attempts = lost + failed + 1;
+  if (attempts >= policy.max_attempts) {
+    return {.failure = was_lost ? v1::FAILURE_REASON_LOST_WORKERS : v1::FAILURE_REASON_EVALUATION};
+  }
+  absl::Duration wait = policy.backoff;
+  for (int64_t i = 1; i < attempts && wait < policy.max_backoff; ++i) wait *= 2;
+  wait = std::min(wait, policy.max_backoff);
+  return {.retry = true, .not_before_ms = now_ms + absl::ToInt64Milliseconds(wait)};
+}
+
+std::vector<LeaseView> Expired(absl::Span<const LeaseView> leases, int64_t now_ms) {
+  std::vector<LeaseView> expired;
+  std::copy_if(leases.begin(), leases.end(), std::back_inserter(expired),
+               [&](const LeaseView& lease) { return lease.expire_ms <= now_ms; });
+  return expired;
+}
+
+bool MustStoreRenewal(int64_t stored_expire_ms, int64_t now_ms, absl::Duration term) {
+  return stored_expire_ms - now_ms < absl::ToInt64Milliseconds(term) / 2;
+}
+
+}  // namespace amc
