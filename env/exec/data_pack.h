@@ -2,8 +2,8 @@
 // three disjoint splits (reconstruction, reward, report). Made by `amc data pack`, named by sha256.
 //
 // Layout (little endian; docs/formats.md):
-//   "AMCPACK1", u32 header size, header (a text of "key: value" lines, see data_pack.cc), padding to
-//   64 bytes, images u8 N x C x H x W, labels i32 N. The splits are consecutive runs of images.
+//   "AMCPACK1", u32 header size, header (a text of "key: value" lines, see data_pack.cc), padding
+//   to 64 bytes, images u8 N x C x H x W, labels i32 N. The splits are consecutive runs of images.
 #pragma once
 
 #include <cstdint>
@@ -57,10 +57,10 @@ class DataPack {
 // The bytes of a pack. `splits` gives the images of each split in `images` order after a seeded
 // shuffle made by the caller; see pack_builder.h.
 struct PackContents {
-  ImageSet images;                       // reconstruction, then reward, then report
+  ImageSet images;  // reconstruction, then reward, then report
   int64_t split_sizes[3] = {0, 0, 0};
   Preprocessing preprocessing;
-  std::string source;                    // how it was made, for people
+  std::string source;  // how it was made, for people
 };
 absl::StatusOr<std::string> SerializePack(const PackContents& contents);
 

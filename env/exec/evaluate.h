@@ -13,17 +13,17 @@
 namespace amc {
 
 struct Quality {
-  double top1 = 0, top5 = 0;   // fractions in [0, 1]
-  double loss = 0;             // mean cross entropy, nats
-  double kl = 0;               // mean KL(reference || network), nats; 0 without reference logits
+  double top1 = 0, top5 = 0;  // fractions in [0, 1]
+  double loss = 0;            // mean cross entropy, nats
+  double kl = 0;              // mean KL(reference || network), nats; 0 without reference logits
   int64_t images = 0;
 };
 
 struct EvaluateOptions {
   ExecOptions exec;
-  int64_t max_images = 0;                       // 0: the whole split
+  int64_t max_images = 0;                                // 0: the whole split
   const std::vector<float>* reference_logits = nullptr;  // of the original, same images
-  std::vector<float>* logits = nullptr;         // out: N x classes, when set
+  std::vector<float>* logits = nullptr;                  // out: N x classes, when set
   std::function<void(int64_t done, int64_t total)> progress;
 };
 

@@ -16,8 +16,8 @@ enum class Precision { kFloat32, kBfloat16 };
 struct ExecOptions {
   Device device = Device::kCpu;
   Precision precision = Precision::kFloat32;
-  int64_t batch_size = 64;       // 32 to 64 is fastest on CPUs
-  bool fold_batch_norm = true;   // into the convolution or linear layer before it, when evaluating
+  int64_t batch_size = 64;      // 32 to 64 is fastest on CPUs
+  bool fold_batch_norm = true;  // into the convolution or linear layer before it, when evaluating
 };
 
 absl::StatusOr<Device> ParseDevice(absl::string_view name);        // "cpu", "cuda"

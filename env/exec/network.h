@@ -20,8 +20,8 @@ class Network {
   virtual ~Network() = default;
 
   // images: batch x C x H x W, row-major, preprocessed. Runs in batches of options.batch_size and
-  // returns batch x classes (the first output, flattened per image). InvalidArgument if the size does
-  // not fit the graph's input.
+  // returns batch x classes (the first output, flattened per image). InvalidArgument if the size
+  // does not fit the graph's input.
   virtual absl::StatusOr<std::vector<float>> Run(absl::Span<const float> images, int64_t batch) = 0;
 };
 
