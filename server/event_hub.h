@@ -28,7 +28,7 @@ class EventHub {
 
   struct News {
     uint64_t version = 0;                  // give it to the next Wait
-    std::optional<v1::JobEvent> progress;  // if there is a newer one than `seen`
+    std::optional<v1::JobEvent> progress = {};  // if there is a newer one than `seen`
     bool shutdown = false;
   };
   // Returns when something happened after version `seen` (0: nothing seen) or `timeout` is over.

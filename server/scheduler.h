@@ -33,7 +33,7 @@ struct JobView {
     int64_t task = 0;
     int64_t not_before_ms = 0;  // backoff
   };
-  std::vector<PendingTask> pending;  // ascending by task
+  std::vector<PendingTask> pending = {};  // ascending by task
 };
 
 // Whether the worker has what the job's evaluations need: device, threads, and the numerics of the

@@ -1,0 +1,289 @@
+#include "server/task_board.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "server/job_error.h"
+
+namespace amc {
+namespace {
+
+// How often a waiting call looks whether its client is still there.
+constexpr absl::Duration kLook = absl::Milliseconds(200);
+
+std::string Describe(absl::string_view job, int64_t task) {
+  return absl::StrCat("task ", task, " of job ", job);
+}
+
+absl::Status ShuttingDown() { return absl::UnavailableError("the server is shutting down"); }
+
+}  // namespace
+
+TaskBoard::TaskBoard(Store* store, EventHub* hub, const Clock* clock, TaskBoardOptions options)
+    : store_(store), hub_(hub), clock_(clock), options_(options) {}
+
+absl::Status TaskBoard::OpenJob(const v1::Job& job, bool forgive) {
+  AMC_ASSIGN_OR_RETURN(std::vector<TaskRecord> records, store_->Tasks(job.id()));
+  absl::MutexLock lock(&mutex_);
+  Job& entry = jobs_[job.id()];
+  entry = Job();
+  entry.job = job;
+  entry.order = ++opened_;
+  for (TaskRecord& record : records) {
+    Task& task = entry.tasks[record.task];
+    task.stored_expire_ms = record.expire_ms;
+    if (forgive) {
+      task.forgiven_lost = record.lost_attempts;
+      task.forgiven_failed = record.failed_attempts;
+    }
+    task.record = std::move(record);
+  }
+  changed_.SignalAll();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<TaskRecord>> TaskBoard::Run(const std::string& job,
+                                                       std::vector<TaskRecord> tasks) {
+  std::vector<int64_t> numbers(tasks.size(), 0);
+  std::vector<TaskRecord> missing;
+  std::vector<size_t> missing_at;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto entry = jobs_.find(job);
+    AMC_CHECK(entry != jobs_.end()) << "job " << job << " is not open";
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      for (const auto& [number, task] : entry->second.tasks) {
+        if (task.record.kind != tasks[i].kind || task.record.episode != tasks[i].episode) continue;
+        if (task.record.policy.SerializeAsString() != tasks[i].policy.SerializeAsString()) {
+          return JobError(v1::FAILURE_REASON_INTERNAL,
+                          absl::StrCat("episode ", tasks[i].episode,
+                                       " was drawn again and came out differently"));
+        }
+        numbers[i] = number;
+      }
+      if (numbers[i] != 0) continue;
+      tasks[i].job = job;
+      missing.push_back(std::move(tasks[i]));
+      missing_at.push_back(i);
+    }
+  }
+  if (!missing.empty()) {
+    AMC_ASSIGN_OR_RETURN(missing, store_->AddTasks(missing));
+  }
+  absl::MutexLock lock(&mutex_);
+  Job& entry = jobs_[job];
+  for (size_t i = 0; i < missing.size(); ++i) {
+    const int64_t number = numbers[missing_at[i]] = missing[i].task;
+    entry.tasks[number].record = std::move(missing[i]);
+  }
+  changed_.SignalAll();
+  const auto done = [&entry](int64_t number) {
+    return entry.tasks[number].record.state == TaskState::kDone;
+  };
+  while (true) {
+    if (shutdown_) return ShuttingDown();
+    if (entry.interrupted) return absl::CancelledError(absl::StrCat("job ", job, " is cancelled"));
+    if (!entry.failure.ok()) return entry.failure;
+    if (std::all_of(numbers.begin(), numbers.end(), done)) break;
+    changed_.Wait(&mutex_);
+  }
+  std::vector<TaskRecord> records;
+  for (const int64_t number : numbers) records.push_back(entry.tasks[number].record);
+  return records;
+}
+
+void TaskBoard::Forget(const std::string& job, absl::Span<const TaskRecord> tasks) {
+  absl::MutexLock lock(&mutex_);
+  const auto entry = jobs_.find(job);
+  if (entry == jobs_.end()) return;
+  for (const TaskRecord& task : tasks) entry->second.tasks.erase(task.task);
+}
+
+void TaskBoard::Interrupt(const std::string& job) {
+  absl::MutexLock lock(&mutex_);
+  const auto entry = jobs_.find(job);
+  if (entry == jobs_.end()) return;
+  entry->second.interrupted = true;
+  changed_.SignalAll();
+}
+
+void TaskBoard::CloseJob(const std::string& job) {
+  absl::MutexLock lock(&mutex_);
+  const auto entry = jobs_.find(job);
+  if (entry == jobs_.end()) return;
+  entry->second.interrupted = true;  // no new leases
+  const auto busy = [](const auto& task) { return task.second.busy; };
+  while (std::any_of(entry->second.tasks.begin(), entry->second.tasks.end(), busy)) {
+    changed_.Wait(&mutex_);
+  }
+  EndAll(Leases([&job](const TaskRecord& record) { return record.job == job; }),
+         AttemptOutcome::kCancelled, "the job ended");
+  jobs_.erase(job);
+  changed_.SignalAll();
+}
+
+std::string TaskBoard::NumericsId(const std::string& job) const {
+  absl::MutexLock lock(&mutex_);
+  const auto entry = jobs_.find(job);
+  return entry == jobs_.end() ? "" : entry->second.job.numerics_id();
+}
+
+absl::StatusOr<std::optional<v1::Lease>> TaskBoard::Lease(const WorkerView& worker,
+                                                          const std::string& request_id,
+                                                          absl::Time deadline,
+                                                          const std::function<bool()>& cancelled) {
+  absl::MutexLock lock(&mutex_);
+  Peer& peer = peers_[worker.uuid];  // stays: peers are never erased
+  const int64_t poll = ++peer.poll;
+  changed_.SignalAll();  // ends an older poll of this worker
+  if (!request_id.empty() && request_id == peer.request_id) {
+    if (const Task* held = FindHeld(worker.uuid, peer.lease)) {
+      return MakeLease(jobs_.at(held->record.job), held->record);
+    }
+  }
+  while (true) {
+    if (shutdown_) return ShuttingDown();
+    if (peer.poll != poll || cancelled()) return std::nullopt;
+    const std::vector<JobView> views = Views();
+    const int64_t now_ms = NowMs();
+    if (const std::optional<Assignment> assignment = PickTask(views, worker, now_ms)) {
+      AMC_ASSIGN_OR_RETURN(v1::Lease lease, Grant(worker, views[assignment->job].id, *assignment));
+      peer.request_id = request_id;
+      peer.lease.set_job(lease.job());
+      peer.lease.set_task(lease.task());
+      peer.lease.set_epoch(lease.epoch());
+      return lease;
+    }
+    if (absl::Now() >= deadline) return std::nullopt;
+    absl::Duration wait = std::min(kLook, deadline - absl::Now());
+    if (const std::optional<int64_t> due = NextDue(views, now_ms)) {
+      wait = std::min(wait, absl::Milliseconds(std::max<int64_t>(*due - now_ms, 1)));
+    }
+    changed_.WaitWithTimeout(&mutex_, wait);
+  }
+}
+
+std::vector<v1::LeaseRef> TaskBoard::Renew(const std::string& worker,
+                                           absl::Span<const v1::TaskProgress* const> leases) {
+  std::vector<v1::LeaseRef> lost, to_store;
+  std::vector<v1::JobEvent> progress(leases.size());
+  const int64_t now_ms = NowMs();
+  const int64_t expire_ms = now_ms + absl::ToInt64Milliseconds(options_.lease_term);
+  {
+    absl::MutexLock lock(&mutex_);
+    for (size_t i = 0; i < leases.size(); ++i) {
+      const v1::LeaseRef& ref = leases[i]->lease();
+      Task* task = FindHeld(worker, ref);
+      if (task == nullptr) {
+        lost.push_back(ref);
+        continue;
+      }
+      task->record.expire_ms = expire_ms;
+      if (MustStoreRenewal(task->stored_expire_ms, now_ms, options_.lease_term)) {
+        task->stored_expire_ms = expire_ms;
+        to_store.push_back(ref);
+      }
+      if (leases[i]->what().empty()) continue;
+      progress[i].set_kind(v1::EVENT_KIND_PROGRESS);
+      progress[i].set_time_ms(now_ms);
+      progress[i].set_message(leases[i]->what());
+      progress[i].set_done(leases[i]->done());
+      progress[i].set_total(leases[i]->total());
+    }
+  }
+  for (const v1::LeaseRef& ref : to_store) {
+    const absl::Status status = store_->RenewLease(ref.job(), ref.task(), ref.epoch(), expire_ms);
+    if (!status.ok()) {  // the lease lives on in memory
+      AMC_LOG(kWarning) << Describe(ref.job(), ref.task()) << ": renewal: " << status;
+    }
+  }
+  for (size_t i = 0; i < leases.size(); ++i) {
+    if (progress[i].kind() != 0) hub_->Progress(leases[i]->lease().job(), progress[i]);
+  }
+  return lost;
+}
+
+absl::Status TaskBoard::Complete(const std::string& worker,
+                                 const v1::CompleteTaskRequest& request) {
+  const v1::LeaseRef& ref = request.lease();
+  v1::CompleteTaskRequest content = request;
+  content.clear_session();  // a worker that registered again repeats itself under another session
+  const std::string fingerprint = content.SerializeAsString();
+
+  absl::MutexLock lock(&mutex_);
+  Peer& peer = peers_[worker];
+  if (peer.completed == fingerprint) return absl::OkStatus();
+  Task* task = FindTask(ref.job(), ref.task());
+  while (task != nullptr && task->busy) {
+    changed_.Wait(&mutex_);
+    task = FindTask(ref.job(), ref.task());
+  }
+  if (task == nullptr) {
+    return absl::AbortedError(absl::StrCat(Describe(ref.job(), ref.task()), " is not open"));
+  }
+  const TaskRecord& record = task->record;
+  if (record.epoch != ref.epoch()) {
+    return absl::AbortedError(absl::StrCat(Describe(ref.job(), ref.task()), " is at epoch ",
+                                           record.epoch, ", the completion at ", ref.epoch()));
+  }
+  if (record.worker != worker) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        Describe(ref.job(), ref.task()), " is leased by ", record.worker, ", not by ", worker));
+  }
+  if (record.state == TaskState::kPending) {
+    return absl::AbortedError(
+        absl::StrCat("the lease of ", Describe(ref.job(), ref.task()), " has ended"));
+  }
+  absl::Status status;
+  switch (request.outcome_case()) {
+    case v1::CompleteTaskRequest::kResult:
+      status = StoreResult(ref.job(), ref.task(), request.result());
+      break;
+    case v1::CompleteTaskRequest::kError:
+      AMC_LOG(kWarning) << Describe(ref.job(), ref.task()) << " failed on worker " << worker << ": "
+                        << request.error().message();
+      status = EndAttempt(ref.job(), ref.task(), AttemptOutcome::kError, request.error());
+      break;
+    case v1::CompleteTaskRequest::OUTCOME_NOT_SET:
+      return absl::InvalidArgumentError("outcome: neither result nor error is set");
+  }
+  if (status.ok()) peer.completed = fingerprint;
+  return status;
+}
+
+void TaskBoard::Release(const std::string& worker) {
+  absl::MutexLock lock(&mutex_);
+  EndAll(Leases([&worker](const TaskRecord& record) { return record.worker == worker; }),
+         AttemptOutcome::kCancelled, "the worker said goodbye");
+}
+
+std::optional<v1::LeaseRef> TaskBoard::LeaseOf(const std::string& worker) const {
+  absl::MutexLock lock(&mutex_);
+  const std::vector<LeaseView> leases =
+      Leases([&worker](const TaskRecord& record) { return record.worker == worker; });
+  if (leases.empty()) return std::nullopt;
+  v1::LeaseRef ref;
+  ref.set_job(leases[0].job);
+  ref.set_task(leases[0].task);
+  ref.set_epoch(leases[0].epoch);
+  return ref;
+}
+
+void TaskBoard::ExpireLeases() {
+  const int64_t now_ms = NowMs();
+  absl::MutexLock lock(&mutex_);
+  if (shutdown_) return;
+  EndAll(Expired(Leases([](const TaskRecord&) { return true; }), now_ms), AttemptOutcome::kLost,
+         "no heartbeat for the whole term");
+}
+
+void TaskBoard::Shutdown() {
+  absl::MutexLock lock(&mutex_);
+  shutdown_ = true;
+  changed_.SignalAll();
+}
+
+}  // namespace amc

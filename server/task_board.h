@@ -1,0 +1,152 @@
+// The open tasks of the running jobs: added by job threads, leased to workers, completed by them.
+//
+// A view in memory over the store's tasks. Every change of state is on disk before anybody is told
+// (and before it shows here), and the store is called without the board's lock: a task in the
+// middle of such a change is `busy`, and whoever wants to change it too waits for that.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "base/clock.h"
+#include "server/event_hub.h"
+#include "server/scheduler.h"
+#include "storage/store.h"
+
+namespace amc {
+
+struct TaskBoardOptions {
+  absl::Duration lease_term = absl::Seconds(30);
+  absl::Duration backoff = absl::Seconds(1);
+};
+
+// Thread-safe.
+class TaskBoard {
+ public:
+  // All three must outlive the board.
+  TaskBoard(Store* store, EventHub* hub, const Clock* clock, TaskBoardOptions options);
+
+  // For job threads ---------------------------------------------------------------------------
+
+  // Takes up a job with the tasks that the store has of it. With `forgive`, earlier attempts do not
+  // count towards max_attempts (a job that somebody resumed).
+  absl::Status OpenJob(const v1::Job& job, bool forgive);
+
+  // Adds the tasks that are not there yet (one per kind and episode) and waits until all are done;
+  // returns them in order with their results. Otherwise: JobError when one failed for good,
+  // Cancelled after Interrupt, Unavailable after Shutdown, the store's own errors.
+  absl::StatusOr<std::vector<TaskRecord>> Run(const std::string& job,
+                                              std::vector<TaskRecord> tasks);
+
+  // Drops tasks that the store has dropped (a committed generation).
+  void Forget(const std::string& job, absl::Span<const TaskRecord> tasks);
+
+  // Makes the job's Run return, now and later; its leases go on until CloseJob.
+  void Interrupt(const std::string& job);
+
+  // Ends the job's leases and forgets it. Workers learn from their next heartbeat.
+  void CloseJob(const std::string& job);
+
+  // The numerics id that the job's first lease fixed; empty before.
+  std::string NumericsId(const std::string& job) const;
+
+  // For workers ----------------------------------------------------------------------------------
+
+  // Long poll: a lease as soon as there is a task for the worker, none when `deadline` is over,
+  // when the worker asked again meanwhile, or when `cancelled` says so (asked a few times a
+  // second). A repeated request_id returns the same lease while it is open.
+  absl::StatusOr<std::optional<v1::Lease>> Lease(const WorkerView& worker,
+                                                 const std::string& request_id, absl::Time deadline,
+                                                 const std::function<bool()>& cancelled);
+
+  // Renews the worker's leases, passes their progress on, returns those that it no longer has.
+  std::vector<v1::LeaseRef> Renew(const std::string& worker,
+                                  absl::Span<const v1::TaskProgress* const> leases);
+
+  // Ends an attempt. OK for an identical repeat; Aborted for a stale epoch or a task that is gone,
+  // PermissionDenied for another worker's lease, InvalidArgument for an outcome that does not fit
+  // the task, the store's errors.
+  absl::Status Complete(const std::string& worker, const v1::CompleteTaskRequest& request);
+
+  // Gives the leases of a worker that said goodbye back at once.
+  void Release(const std::string& worker);
+
+  // What the worker has under lease, if anything.
+  std::optional<v1::LeaseRef> LeaseOf(const std::string& worker) const;
+
+  // For the server ------------------------------------------------------------------------------
+
+  // Ends the attempts whose term is over. Call a few times a second.
+  void ExpireLeases();
+  // Wakes everybody; from here on Run and Lease return Unavailable. Leases stay open in the store.
+  void Shutdown();
+
+ private:
+  struct Task {
+    TaskRecord record;
+    int64_t stored_expire_ms = 0;
+    int64_t forgiven_lost = 0, forgiven_failed = 0;
+    bool busy = false;  // the store is being told of a change; see above
+  };
+  struct Job {
+    v1::Job job;
+    int64_t order = 0;  // of OpenJob
+    int64_t last_grant = 0;
+    bool interrupted = false;
+    absl::Status failure;
+    std::map<int64_t, Task> tasks;
+  };
+  // What is remembered of a worker so that its repeats are recognised.
+  struct Peer {
+    int64_t poll = 0;  // number of its newest Lease call
+    std::string request_id;
+    v1::LeaseRef lease;     // that the request got
+    std::string completed;  // fingerprint of its last Complete
+  };
+
+  std::vector<JobView> Views() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Task* FindTask(const std::string& job, int64_t task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Task* FindHeld(const std::string& worker, const v1::LeaseRef& ref)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  v1::Lease MakeLease(const Job& job, const TaskRecord& record) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The three below give the lock up while the store works and take it again.
+  absl::StatusOr<v1::Lease> Grant(const WorkerView& worker, const std::string& job,
+                                  const Assignment& assignment)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status EndAttempt(const std::string& job, int64_t task, AttemptOutcome outcome,
+                          const v1::TaskError& error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status StoreResult(const std::string& job, int64_t task, const v1::TaskResult& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The tasks, leased and not busy, for which `chosen` holds.
+  std::vector<LeaseView> Leases(const std::function<bool(const TaskRecord&)>& chosen) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndAll(const std::vector<LeaseView>& leases, AttemptOutcome outcome,
+              const std::string& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int64_t NowMs() const { return absl::ToUnixMillis(clock_->Now()); }
+
+  Store* const store_;
+  EventHub* const hub_;
+  const Clock* const clock_;
+  const TaskBoardOptions options_;
+
+  mutable absl::Mutex mutex_;
+  absl::CondVar changed_;
+  std::map<std::string, Job> jobs_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Peer> peers_ ABSL_GUARDED_BY(mutex_);
+  int64_t grants_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace amc

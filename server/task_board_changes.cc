@@ -1,0 +1,189 @@
+// TaskBoard's inner half: looking tasks up, and the changes of state that go through the store.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "server/job_error.h"
+#include "server/task_board.h"
+
+namespace amc {
+
+std::vector<JobView> TaskBoard::Views() const {
+  std::vector<JobView> views;
+  std::vector<int64_t> orders;
+  for (const auto& [id, job] : jobs_) {
+    if (job.interrupted || !job.failure.ok()) continue;
+    JobView view{.id = id,
+                 .evaluation = job.job.spec().evaluation(),
+                 .numerics_id = job.job.numerics_id(),
+                 .last_grant = job.last_grant};
+    for (const auto& [number, task] : job.tasks) {
+      if (task.busy || task.record.state != TaskState::kPending) continue;
+      view.pending.push_back({.task = number, .not_before_ms = task.record.not_before_ms});
+    }
+    if (view.pending.empty()) continue;
+    const auto at = std::upper_bound(orders.begin(), orders.end(), job.order) - orders.begin();
+    orders.insert(orders.begin() + at, job.order);
+    views.insert(views.begin() + at, std::move(view));
+  }
+  return views;
+}
+
+TaskBoard::Task* TaskBoard::FindTask(const std::string& job, int64_t task) {
+  const auto entry = jobs_.find(job);
+  if (entry == jobs_.end()) return nullptr;
+  const auto found = entry->second.tasks.find(task);
+  return found == entry->second.tasks.end() ? nullptr : &found->second;
+}
+
+TaskBoard::Task* TaskBoard::FindHeld(const std::string& worker, const v1::LeaseRef& ref) {
+  Task* task = FindTask(ref.job(), ref.task());
+  if (task == nullptr || jobs_.at(ref.job()).interrupted || !jobs_.at(ref.job()).failure.ok()) {
+    return nullptr;
+  }
+  const TaskRecord& record = task->record;
+  const bool held =
+      record.state == TaskState::kLeased && record.worker == worker && record.epoch == ref.epoch();
+  return held ? task : nullptr;
+}
+
+v1::Lease TaskBoard::MakeLease(const Job& job, const TaskRecord& record) const {
+  v1::Lease lease;
+  lease.set_job(record.job);
+  lease.set_task(record.task);
+  lease.set_epoch(record.epoch);
+  lease.set_expire_time_ms(record.expire_ms);
+  lease.set_kind(record.kind);
+  *lease.mutable_spec() = job.job.spec();
+  *lease.mutable_policy() = record.policy;
+  lease.set_episode(record.episode);
+  lease.set_numerics_id(job.job.numerics_id());
+  return lease;
+}
+
+absl::StatusOr<v1::Lease> TaskBoard::Grant(const WorkerView& worker, const std::string& job,
+                                           const Assignment& assignment) {
+  Job& entry = jobs_.at(job);  // CloseJob waits for busy tasks: neither job nor task can go
+  Task& task = entry.tasks.at(assignment.task);
+  task.busy = true;
+  const bool first = entry.job.numerics_id().empty();
+  if (first) entry.job.set_numerics_id(assignment.numerics_id);
+  entry.last_grant = ++grants_;
+  const int64_t now_ms = NowMs();
+  const int64_t expire_ms = now_ms + absl::ToInt64Milliseconds(options_.lease_term);
+  mutex_.Unlock();
+  absl::StatusOr<TaskRecord> record = store_->LeaseTask(job, assignment.task, worker.uuid,
+                                                        assignment.numerics_id, now_ms, expire_ms);
+  mutex_.Lock();
+  task.busy = false;
+  changed_.SignalAll();
+  if (!record.ok()) {
+    if (first) entry.job.clear_numerics_id();
+    return record.status();
+  }
+  task.record = *std::move(record);
+  task.stored_expire_ms = expire_ms;
+  return MakeLease(entry, task.record);
+}
+
+absl::Status TaskBoard::EndAttempt(const std::string& job, int64_t number, AttemptOutcome outcome,
+                                   const v1::TaskError& error) {
+  Job& entry = jobs_.at(job);
+  Task& task = entry.tasks.at(number);
+  const int64_t now_ms = NowMs();
+  const RetryDecision decision =
+      DecideRetry({.max_attempts = entry.job.spec().max_attempts(), .backoff = options_.backoff},
+                  task.record.lost_attempts - task.forgiven_lost,
+                  task.record.failed_attempts - task.forgiven_failed, outcome, error, now_ms);
+  task.busy = true;
+  const int64_t epoch = task.record.epoch;
+  mutex_.Unlock();
+  // A task that failed for good ends its job but stays pending: a resumed job tries it again.
+  const absl::Status status = store_->EndAttempt(
+      job, number, epoch, outcome, error, TaskState::kPending, decision.not_before_ms, now_ms);
+  mutex_.Lock();
+  task.busy = false;
+  changed_.SignalAll();
+  if (!status.ok()) return status;
+  if (outcome == AttemptOutcome::kLost) ++task.record.lost_attempts;
+  if (outcome == AttemptOutcome::kError) ++task.record.failed_attempts;
+  task.record.state = TaskState::kPending;
+  task.record.not_before_ms = decision.not_before_ms;
+  task.record.error = error;
+  if (!decision.retry && entry.failure.ok()) {
+    const std::string what = task.record.kind == v1::TASK_KIND_EVALUATE
+                                 ? absl::StrCat("episode ", task.record.episode)
+                                 : v1::TaskKind_Name(task.record.kind);
+    entry.failure = JobError(
+        decision.failure,
+        absl::StrCat(what, " after ", task.record.lost_attempts + task.record.failed_attempts,
+                     " attempts, the last on worker ", task.record.worker, ": ", error.message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TaskBoard::StoreResult(const std::string& job, int64_t number,
+                                    const v1::TaskResult& result) {
+  Job& entry = jobs_.at(job);
+  Task& task = entry.tasks.at(number);
+  const bool finish = task.record.kind == v1::TASK_KIND_FINISH;
+  if (finish ? !result.has_result() : !result.has_measurement()) {
+    return absl::InvalidArgumentError(absl::StrCat("result.", finish ? "result" : "measurement",
+                                                   ": missing for a task of kind ",
+                                                   v1::TaskKind_Name(task.record.kind)));
+  }
+  if (result.numerics_id() != entry.job.numerics_id()) {
+    return absl::InvalidArgumentError(absl::StrCat("result.numerics_id: ", result.numerics_id(),
+                                                   ", but the job's is ", entry.job.numerics_id()));
+  }
+  task.busy = true;
+  const int64_t epoch = task.record.epoch;
+  const int64_t now_ms = NowMs();
+  mutex_.Unlock();
+  const absl::Status status = store_->CompleteTask(job, number, epoch, result, now_ms);
+  mutex_.Lock();
+  task.busy = false;
+  changed_.SignalAll();
+  if (!status.ok()) return status;
+  task.record.state = TaskState::kDone;
+  task.record.result = result;
+  return absl::OkStatus();
+}
+
+std::vector<LeaseView> TaskBoard::Leases(
+    const std::function<bool(const TaskRecord&)>& chosen) const {
+  std::vector<LeaseView> leases;
+  for (const auto& [id, job] : jobs_) {
+    for (const auto& [number, task] : job.tasks) {
+      const TaskRecord& record = task.record;
+      if (task.busy || record.state != TaskState::kLeased || !chosen(record)) continue;
+      leases.push_back(
+          {.job = id, .task = number, .epoch = record.epoch, .expire_ms = record.expire_ms});
+    }
+  }
+  return leases;
+}
+
+void TaskBoard::EndAll(const std::vector<LeaseView>& leases, AttemptOutcome outcome,
+                       const std::string& message) {
+  v1::TaskError error;
+  error.set_message(message);
+  for (const LeaseView& lease : leases) {
+    // EndAttempt gives the lock up in between: look again.
+    const Task* task = FindTask(lease.job, lease.task);
+    if (task == nullptr || task->busy || task->record.state != TaskState::kLeased ||
+        task->record.epoch != lease.epoch) {
+      continue;
+    }
+    const absl::Status status = EndAttempt(lease.job, lease.task, outcome, error);
+    if (!status.ok()) {  // stays leased; expiry will try again
+      AMC_LOG(kWarning) << "task " << lease.task << " of job " << lease.job << ": " << status;
+    } else {
+      AMC_LOG(kInfo) << "task " << lease.task << " of job " << lease.job << " at epoch "
+                     << lease.epoch << ": " << message;
+    }
+  }
+}
+
+}  // namespace amc
