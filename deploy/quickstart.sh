@@ -17,6 +17,8 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
 fi
 
 echo "Building build/release (first time: some minutes)"
+# Compiled once, found again from any checkout.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 cmake --preset release >build-quickstart.log 2>&1 || { tail -n 30 build-quickstart.log >&2; exit 1; }
 mv build-quickstart.log build/release/configure.log
 cmake --build build/release --target amc amc-engine

@@ -18,6 +18,8 @@ if ! (mkdir -p build/consumers && cp tests/consumers/package*.json build/consume
   [ "${AMC_REQUIRE:-0}" = 1 ] && exit 1
 fi
 
+# Compiled once, found again from any checkout.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 cmake --preset release
 cmake --build build/release
 unset OPENBLAS_CORETYPE
