@@ -279,7 +279,7 @@ absl::StatusOr<torch::Tensor> Interpreter::Forward(const torch::Tensor& input) {
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (node.inputs[i] != TensorId::kNone) inputs[i] = values[Index(node.inputs[i])];
     }
-    const bool may_overwrite = may_overwrite_[n] && !training_ && tap_ == nullptr;
+    const bool may_overwrite = may_overwrite_[n] && tap_ == nullptr;
     AMC_ASSIGN_OR_RETURN(Tensors outputs, Run(graph_.node_id(n), std::move(inputs), may_overwrite));
     if (tap_ != nullptr) tap_(graph_.node_id(n), outputs);
     for (const TensorId id : dying_[n]) values[Index(id)] = torch::Tensor();
