@@ -1,9 +1,10 @@
-// What the server remembers: jobs, episodes, tasks and their attempts, events, checkpoints, workers.
+// What the server remembers: jobs, episodes, tasks and their attempts, events, checkpoints,
+// workers.
 //
 // Every method is one transaction and returns after it is on disk (WAL, synchronous FULL): what a
-// caller was told survives kill -9 and power loss. A change of state and the events that announce it
-// go in together. All methods are thread-safe and block; none calls back. Only one process opens a
-// store at a time.
+// caller was told survives kill -9 and power loss. A change of state and the events that announce
+// it go in together. All methods are thread-safe and block; none calls back. Only one process opens
+// a store at a time.
 //
 // Codes: NotFound for unknown ids, AlreadyExists, Aborted for a stale lease epoch, InvalidArgument
 // for bad page tokens, ResourceExhausted when the disk is full, Unavailable when busy,
@@ -30,19 +31,19 @@ enum class TaskState { kPending = 1, kLeased = 2, kDone = 3, kFailed = 4 };
 // One thing that a worker has to do for a job. Its attempts are rows of their own.
 struct TaskRecord {
   std::string job;
-  int64_t task = 0;                    // unique within the job, given by AddTasks: 1, 2, ...
+  int64_t task = 0;  // unique within the job, given by AddTasks: 1, 2, ...
   v1::TaskKind kind = v1::TASK_KIND_UNSPECIFIED;
-  int64_t episode = -1;                // EVALUATE, FINISH
+  int64_t episode = -1;  // EVALUATE, FINISH
   v1::Policy policy;
   TaskState state = TaskState::kPending;
-  int64_t epoch = 0;                   // of the newest lease; 0: never leased
-  int64_t lost_attempts = 0;           // leases that expired
-  int64_t failed_attempts = 0;         // that ended with a retryable error
-  int64_t not_before_ms = 0;           // backoff: no lease before this time
-  std::string worker;                  // uuid of the present or last holder
-  int64_t expire_ms = 0;               // of the present lease
+  int64_t epoch = 0;                     // of the newest lease; 0: never leased
+  int64_t lost_attempts = 0;             // leases that expired
+  int64_t failed_attempts = 0;           // that ended with a retryable error
+  int64_t not_before_ms = 0;             // backoff: no lease before this time
+  std::string worker;                    // uuid of the present or last holder
+  int64_t expire_ms = 0;                 // of the present lease
   std::optional<v1::TaskResult> result;  // kDone
-  v1::TaskError error;                 // of the last failed attempt
+  v1::TaskError error;                   // of the last failed attempt
 };
 
 enum class AttemptOutcome { kOpen = 1, kDone = 2, kError = 3, kLost = 4, kCancelled = 5 };
@@ -50,6 +51,8 @@ enum class AttemptOutcome { kOpen = 1, kDone = 2, kError = 3, kLost = 4, kCancel
 struct AttemptRecord {
   std::string job;
   int64_t task = 0, epoch = 0;
+  v1::TaskKind kind = v1::TASK_KIND_UNSPECIFIED;
+  int64_t episode = -1;
   std::string worker;
   int64_t start_ms = 0, end_ms = 0;
   AttemptOutcome outcome = AttemptOutcome::kOpen;
@@ -58,7 +61,7 @@ struct AttemptRecord {
 
 // A job's fields that change, with the events that say so. Events get their sequence numbers here.
 struct JobUpdate {
-  v1::Job job;                         // stored whole, by job.id()
+  v1::Job job;  // stored whole, by job.id()
   std::vector<v1::JobEvent> events;
 };
 
@@ -76,6 +79,8 @@ class Store {
   virtual absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) = 0;
   // Jobs that have not ended, oldest first: what a server takes up again at its start.
   virtual absl::StatusOr<std::vector<v1::Job>> UnfinishedJobs() = 0;
+  // Stores the job whole, but for last_sequence, which counts its events, and numerics_id, which
+  // stays once fixed (FailedPrecondition for another).
   virtual absl::Status UpdateJob(const JobUpdate& update) = 0;
   // With episodes, tasks, attempts, events, checkpoint. FailedPrecondition while it has not ended.
   virtual absl::Status DeleteJob(const std::string& id) = 0;
@@ -85,12 +90,12 @@ class Store {
                                                            int64_t limit) = 0;
 
   // Tasks.
-  // Adds pending tasks and returns them numbered. One EVALUATE task per episode and job: a task that
-  // exists already for that kind and episode is returned as it is.
+  // Adds pending tasks and returns them numbered. One EVALUATE task per episode and job: a task
+  // that exists already for that kind and episode is returned as it is.
   virtual absl::StatusOr<std::vector<TaskRecord>> AddTasks(absl::Span<const TaskRecord> tasks) = 0;
   virtual absl::StatusOr<std::vector<TaskRecord>> Tasks(const std::string& job) = 0;
-  // Grants a lease: pending -> leased, epoch + 1, an open attempt. FailedPrecondition unless pending.
-  // Fixes the job's numerics id if it has none.
+  // Grants a lease: pending -> leased, epoch + 1, an open attempt. FailedPrecondition unless
+  // pending. Fixes the job's numerics id if it has none.
   virtual absl::StatusOr<TaskRecord> LeaseTask(const std::string& job, int64_t task,
                                                const std::string& worker,
                                                const std::string& numerics_id, int64_t now_ms,
@@ -99,10 +104,13 @@ class Store {
   virtual absl::Status RenewLease(const std::string& job, int64_t task, int64_t epoch,
                                   int64_t expire_ms) = 0;
   // leased -> done. OK for an identical repeat (same epoch, equal result but for `seconds`),
-  // Aborted for a stale epoch.
+  // Aborted for a stale epoch, AlreadyExists for another result of the same lease. An identical
+  // repeat is recognised even when its generation was committed meanwhile.
   virtual absl::Status CompleteTask(const std::string& job, int64_t task, int64_t epoch,
                                     const v1::TaskResult& result, int64_t now_ms) = 0;
   // Ends an open attempt without a result: leased -> pending (from `not_before_ms` on) or failed.
+  // OK for an identical repeat, Aborted for a stale epoch. kLost counts in lost_attempts, kError
+  // with a retryable error in failed_attempts.
   virtual absl::Status EndAttempt(const std::string& job, int64_t task, int64_t epoch,
                                   AttemptOutcome outcome, const v1::TaskError& error,
                                   TaskState next, int64_t not_before_ms, int64_t now_ms) = 0;
@@ -111,7 +119,9 @@ class Store {
   virtual absl::StatusOr<std::vector<AttemptRecord>> Attempts(const std::string& job) = 0;
 
   // A generation, all or nothing: its episodes become visible, the job and its events change, the
-  // search's state replaces the checkpoint, and the episodes' tasks go.
+  // search's state replaces the checkpoint, and the episodes' EVALUATE tasks go. FailedPrecondition
+  // if one of those is not done; AlreadyExists for an episode that was committed; InvalidArgument
+  // for one of another job or with a reward that is not a number.
   virtual absl::Status CommitGeneration(const JobUpdate& update,
                                         absl::Span<const v1::Episode> episodes,
                                         const std::string& checkpoint) = 0;
@@ -129,14 +139,14 @@ class Store {
   virtual absl::StatusOr<v1::ListWorkersResponse> ListWorkers(
       const v1::ListWorkersRequest& request) = 0;
 
-  // Artifact metadata; the bytes are ArtifactStore's.
+  // Artifact metadata; the bytes are ArtifactStore's. A known digest keeps what was put first.
   virtual absl::Status PutArtifact(const v1::Artifact& artifact) = 0;
   virtual absl::StatusOr<v1::Artifact> GetArtifact(const std::string& digest) = 0;
 };
 
-// Opens or creates `path`. Old versions are migrated in numbered steps, after a copy was kept beside
-// it (path + ".v3.bak"). FailedPrecondition for a newer version (says which and what this program
-// knows) and when another process has it open.
+// Opens or creates `path`. Old versions are migrated in numbered steps, after a copy was kept
+// beside it (path + ".v3.bak"). FailedPrecondition for a newer version (says which and what this
+// program knows) and when another process has it open.
 absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path);
 
 }  // namespace amc

@@ -1,0 +1,177 @@
+// The Store on SQLite: joins the rows' functions with the writer's and the readers' transactions.
+//
+// One writer connection, whose changes share commits (writer.h), and a pool of read-only ones
+// (readers.h): WAL lets readers see the last commit while the next one is being written. A lock
+// file beside the database keeps other processes out.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "storage/episode_rows.h"
+#include "storage/file_lock.h"
+#include "storage/job_rows.h"
+#include "storage/migrations.h"
+#include "storage/readers.h"
+#include "storage/registry_rows.h"
+#include "storage/sqlite.h"
+#include "storage/store.h"
+#include "storage/task_rows.h"
+#include "storage/writer.h"
+
+namespace amc {
+namespace {
+
+using sqlite::Database;
+
+constexpr int kMaxReaders = 8;
+
+class SqliteStore final : public Store {
+ public:
+  SqliteStore(FileLock lock, std::unique_ptr<Database> database)
+      : lock_(std::move(lock)),
+        readers_(database->path(), kMaxReaders),
+        writer_(std::move(database)) {}
+
+  absl::StatusOr<v1::Job> CreateJob(const v1::Job& job, const std::string& request_id,
+                                    const std::string& spec_hash,
+                                    absl::Span<const v1::JobEvent> events) override {
+    return Write(
+        [&](Database& db) { return rows::CreateJob(db, job, request_id, spec_hash, events); });
+  }
+  absl::StatusOr<v1::Job> GetJob(const std::string& id) override {
+    return Read([&](Database& db) { return rows::GetJob(db, id); });
+  }
+  absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) override {
+    return Read([&](Database& db) { return rows::ListJobs(db, request); });
+  }
+  absl::StatusOr<std::vector<v1::Job>> UnfinishedJobs() override {
+    return Read([](Database& db) { return rows::UnfinishedJobs(db); });
+  }
+  absl::Status UpdateJob(const JobUpdate& update) override {
+    return writer_.Run([&](Database& db) { return rows::UpdateJob(db, update).status(); });
+  }
+  absl::Status DeleteJob(const std::string& id) override {
+    return writer_.Run([&](Database& db) { return rows::DeleteJob(db, id); });
+  }
+  absl::StatusOr<std::vector<v1::JobEvent>> Events(const std::string& job, int64_t after,
+                                                   int64_t limit) override {
+    return Read([&](Database& db) { return rows::Events(db, job, after, limit); });
+  }
+
+  absl::StatusOr<std::vector<TaskRecord>> AddTasks(absl::Span<const TaskRecord> tasks) override {
+    return Write([&](Database& db) { return rows::AddTasks(db, tasks); });
+  }
+  absl::StatusOr<std::vector<TaskRecord>> Tasks(const std::string& job) override {
+    return Read([&](Database& db) { return rows::Tasks(db, job); });
+  }
+  absl::StatusOr<TaskRecord> LeaseTask(const std::string& job, int64_t task,
+                                       const std::string& worker, const std::string& numerics_id,
+                                       int64_t now_ms, int64_t expire_ms) override {
+    return Write([&](Database& db) {
+      return rows::LeaseTask(db, job, task, worker, numerics_id, now_ms, expire_ms);
+    });
+  }
+  absl::Status RenewLease(const std::string& job, int64_t task, int64_t epoch,
+                          int64_t expire_ms) override {
+    return writer_.Run(
+        [&](Database& db) { return rows::RenewLease(db, job, task, epoch, expire_ms); });
+  }
+  absl::Status CompleteTask(const std::string& job, int64_t task, int64_t epoch,
+                            const v1::TaskResult& result, int64_t now_ms) override {
+    return writer_.Run(
+        [&](Database& db) { return rows::CompleteTask(db, job, task, epoch, result, now_ms); });
+  }
+  absl::Status EndAttempt(const std::string& job, int64_t task, int64_t epoch,
+                          AttemptOutcome outcome, const v1::TaskError& error, TaskState next,
+                          int64_t not_before_ms, int64_t now_ms) override {
+    return writer_.Run([&](Database& db) {
+      return rows::EndAttempt(db, job, task, epoch, outcome, error, next, not_before_ms, now_ms);
+    });
+  }
+  absl::Status ExtendOpenLeases(int64_t expire_ms) override {
+    return writer_.Run([&](Database& db) { return rows::ExtendOpenLeases(db, expire_ms); });
+  }
+  absl::StatusOr<std::vector<AttemptRecord>> Attempts(const std::string& job) override {
+    return Read([&](Database& db) { return rows::Attempts(db, job); });
+  }
+
+  absl::Status CommitGeneration(const JobUpdate& update, absl::Span<const v1::Episode> episodes,
+                                const std::string& checkpoint) override {
+    return writer_.Run([&](Database& db) -> absl::Status {
+      AMC_ASSIGN_OR_RETURN(const int64_t key, rows::UpdateJob(db, update));
+      for (const v1::Episode& episode : episodes) {
+        AMC_RETURN_IF_ERROR(rows::InsertEpisode(db, key, update.job.id(), episode));
+        AMC_RETURN_IF_ERROR(rows::RemoveEvaluated(db, key, episode.number()));
+      }
+      return rows::PutCheckpoint(db, key, checkpoint);
+    });
+  }
+  absl::StatusOr<std::string> Checkpoint(const std::string& job) override {
+    return Read([&](Database& db) { return rows::Checkpoint(db, job); });
+  }
+
+  absl::StatusOr<v1::ListEpisodesResponse> ListEpisodes(
+      const v1::ListEpisodesRequest& request) override {
+    return Read([&](Database& db) { return rows::ListEpisodes(db, request); });
+  }
+  absl::StatusOr<v1::Episode> GetEpisode(const std::string& job, int64_t number) override {
+    return Read([&](Database& db) { return rows::GetEpisode(db, job, number); });
+  }
+  absl::StatusOr<v1::Episode> BestEpisode(const std::string& job) override {
+    return Read([&](Database& db) { return rows::BestEpisode(db, job); });
+  }
+
+  absl::Status PutWorker(const v1::Worker& worker) override {
+    return writer_.Run([&](Database& db) { return rows::PutWorker(db, worker); });
+  }
+  absl::StatusOr<v1::ListWorkersResponse> ListWorkers(
+      const v1::ListWorkersRequest& request) override {
+    return Read([&](Database& db) { return rows::ListWorkers(db, request); });
+  }
+
+  absl::Status PutArtifact(const v1::Artifact& artifact) override {
+    return writer_.Run([&](Database& db) { return rows::PutArtifact(db, artifact); });
+  }
+  absl::StatusOr<v1::Artifact> GetArtifact(const std::string& digest) override {
+    return Read([&](Database& db) { return rows::GetArtifact(db, digest); });
+  }
+
+ private:
+  // Runs `body`, which returns a StatusOr, as a change and hands out what its last run returned.
+  template <typename Body>
+  std::invoke_result_t<Body, Database&> Write(Body body) {
+    std::invoke_result_t<Body, Database&> result = absl::UnknownError("not run");
+    const absl::Status status = writer_.Run([&](Database& db) {
+      result = body(db);
+      return result.status();
+    });
+    if (!status.ok()) return status;  // also where the commit failed after `body` succeeded
+    return result;
+  }
+  template <typename Body>
+  std::invoke_result_t<Body, Database&> Read(Body body) {
+    std::invoke_result_t<Body, Database&> result = absl::UnknownError("not run");
+    const absl::Status status = readers_.Run([&](Database& db) {
+      result = body(db);
+      return result.status();
+    });
+    if (!status.ok()) return status;
+    return result;
+  }
+
+  const FileLock lock_;  // outlives the connections
+  Readers readers_;
+  Writer writer_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path) {
+  absl::StatusOr<FileLock> lock = FileLock::Acquire(path + ".lock");
+  if (!lock.ok()) return Annotate(lock.status(), absl::StrCat("database ", path));
+  AMC_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
+                       Database::Open(path, Database::Mode::kCreate));
+  AMC_RETURN_IF_ERROR(Migrate(*database, SchemaMigrations()));
+  return std::make_unique<SqliteStore>(*std::move(lock), std::move(database));
+}
+
+}  // namespace amc
