@@ -20,16 +20,19 @@
 
 namespace amc {
 
-enum class Criterion { kL1 = 1, kL2 = 2, kActivationEnergy = 3 };
+// l1, l2: norms of the weights that make a channel. energy: what it contributes to its consumers'
+// outputs. greedy: what its consumers cannot make up for without it (backward elimination).
+enum class Criterion { kL1 = 1, kL2 = 2, kActivationEnergy = 3, kGreedy = 4 };
 enum class Reconstruction { kNone = 1, kFast = 2, kStrong = 3 };
 
-absl::StatusOr<Criterion> ParseCriterion(absl::string_view name);  // "l1", "l2", "energy"
+// "l1", "l2", "energy", "greedy"
+absl::StatusOr<Criterion> ParseCriterion(absl::string_view name);
 absl::string_view CriterionName(Criterion criterion);
 absl::StatusOr<Reconstruction> ParseReconstruction(absl::string_view name);  // "none", "fast", "strong"
 absl::string_view ReconstructionName(Reconstruction reconstruction);
 
 struct PruneOptions {
-  Criterion criterion = Criterion::kActivationEnergy;
+  Criterion criterion = Criterion::kGreedy;
   ExecOptions exec;
   int64_t reconstruction_images = 2000;   // from the reconstruction split (all if it has fewer)
   int64_t samples_per_layer = 20000;      // output positions that enter a layer's normal equations

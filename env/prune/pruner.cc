@@ -1,0 +1,318 @@
+#include "env/prune/pruner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "env/exec/network.h"
+#include "env/prune/criterion.h"
+#include "env/prune/layers.h"
+#include "env/prune/limits.h"
+#include "env/prune/recalibration.h"
+#include "env/prune/strong_reconstruction.h"
+#include "env/prune/torch_activations.h"
+#include "env/prune/torch_elimination.h"
+#include "env/prune/torch_fast_reconstruction.h"
+#include "env/prune/torch_patches.h"
+
+namespace amc {
+namespace {
+
+// Mean KL(softmax(reference) || softmax(other)) over rows of `classes` logits, in nats.
+double MeanKl(const std::vector<float>& reference, const std::vector<float>& other,
+              int64_t classes) {
+  const auto log_sum = [classes](const float* row) {
+    const double top = *std::max_element(row, row + classes);
+    double sum = 0;
+    for (int64_t c = 0; c < classes; ++c) sum += std::exp(row[c] - top);
+    return top + std::log(sum);
+  };
+  const auto rows = static_cast<int64_t>(reference.size()) / classes;
+  double total = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* const p = &reference[r * classes];
+    const float* const q = &other[r * classes];
+    const double p_sum = log_sum(p), q_sum = log_sum(q);
+    for (int64_t c = 0; c < classes; ++c) {
+      const double log_p = p[c] - p_sum;
+      total += std::exp(log_p) * (log_p - (q[c] - q_sum));
+    }
+  }
+  return total / static_cast<double>(rows);
+}
+
+class ChannelPruner : public Pruner {
+ public:
+  ChannelPruner(const Graph& graph, const Grouping& grouping, const DataPack& pack,
+                const PruneOptions& options, std::vector<Layer> layers)
+      : graph_(graph),
+        grouping_(grouping),
+        pack_(pack),
+        options_(options),
+        layers_(std::move(layers)),
+        moments_(layers_.size()),
+        scores_(grouping.groups.size()) {
+    const int64_t size = pack.size(Split::kReconstruction);
+    held_out_ = std::min(options.recalibration_images, size / 5);
+    images_ = std::min(options.reconstruction_images, size - held_out_);
+  }
+
+  absl::Status Prepare(const Progress& progress) override;
+  absl::StatusOr<Graph> Prune(absl::Span<const int64_t> kept, Reconstruction reconstruction,
+                              const Progress& progress) override;
+
+ private:
+  bool CriterionNeedsMoments() const {
+    return options_.criterion == Criterion::kActivationEnergy ||
+           options_.criterion == Criterion::kGreedy;
+  }
+  absl::Status AddChunk(TorchActivations& activations, std::vector<torch::Tensor> chunk,
+                        std::vector<MomentAccumulator>& sums, std::vector<Rng>& rngs);
+  absl::StatusOr<std::vector<double>> Score(size_t group) const;
+  absl::StatusOr<ChannelSelection> Select(absl::Span<const int64_t> kept);
+  absl::StatusOr<Graph> RecalibrateIfBetter(Graph pruned);
+  absl::StatusOr<std::vector<float>> HeldOutLogits(const Graph& graph) const;
+
+  const Graph graph_;
+  const Grouping grouping_;
+  const DataPack& pack_;
+  const PruneOptions options_;
+  const std::vector<Layer> layers_;
+  int64_t images_ = 0;    // [0, images_) of the reconstruction split are fitted to
+  int64_t held_out_ = 0;  // [images_, images_ + held_out_) judge recalibration
+  bool prepared_ = false;
+  std::vector<std::optional<FeatureMoments>> moments_;      // by layer that reads a group
+  std::vector<std::optional<std::vector<double>>> scores_;  // by group, found on first need
+  std::vector<float> held_out_logits_;                      // of the original
+};
+
+absl::Status ChannelPruner::Prepare(const Progress& progress) {
+  if (prepared_) return absl::OkStatus();
+  ExecOptions exec = options_.exec;
+  exec.fold_batch_norm = false;
+  exec.precision = Precision::kFloat32;
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<TorchNetwork> network,
+                       TorchNetwork::Create(graph_, exec));
+  TorchActivations activations(*network);
+  std::vector<MomentAccumulator> sums;
+  std::vector<Rng> rngs;
+  for (const Layer& layer : layers_) {
+    sums.emplace_back(/*diagonal_only=*/layer.features > kMaxRefitFeatures);
+    rngs.emplace_back(options_.seed, Index(layer.node));
+  }
+  const at::NoGradGuard no_grad;
+  for (int64_t first = 0; first < images_; first += exec.batch_size) {
+    const int64_t count = std::min(exec.batch_size, images_ - first);
+    AMC_ASSIGN_OR_RETURN(std::vector<torch::Tensor> chunk,
+                         LoadChunks(pack_, Split::kReconstruction, first, count, exec));
+    AMC_RETURN_IF_ERROR(AddChunk(activations, std::move(chunk), sums, rngs));
+    if (progress) progress(first + count, images_);
+  }
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    FeatureMoments moments = sums[l].Finish();
+    if (moments.samples > 0) moments_[l] = std::move(moments);
+  }
+  prepared_ = true;
+  return absl::OkStatus();
+}
+
+// Walks one chunk through the original, up to the last layer that reads a group.
+absl::Status ChannelPruner::AddChunk(TorchActivations& activations,
+                                     std::vector<torch::Tensor> chunk,
+                                     std::vector<MomentAccumulator>& sums, std::vector<Rng>& rngs) {
+  const int64_t per_image = std::max<int64_t>(1, options_.samples_per_layer / images_);
+  activations.SetInput(std::move(chunk));
+  size_t node = 0;
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    const std::vector<ChannelRef> channels = FeatureChannels(grouping_, layer);
+    if (std::none_of(channels.begin(), channels.end(), [](const ChannelRef& channel) {
+          return channel.group != ChannelRef::kWhole;
+        })) {
+      continue;
+    }
+    for (; node < Index(layer.node); ++node) {
+      AMC_RETURN_IF_ERROR(activations.Run(graph_.node_id(node)));
+    }
+    const torch::Tensor input = activations.of(layer.input)[0];
+    AMC_RETURN_IF_ERROR(activations.Run(graph_.node_id(node++)));
+    try {
+      const torch::Tensor& output = activations.of(graph_.node(layer.node).outputs[0])[0];
+      const torch::Tensor positions = SamplePositions(
+          output.size(0), PositionsPerImage(output, layer.is_conv), per_image, rngs[l]);
+      sums[l].Add(GatherPatches(layer, input, layer.is_conv ? output.size(2) : 1,
+                                layer.is_conv ? output.size(3) : 1, positions));
+    } catch (const std::exception& error) {
+      return absl::InternalError(absl::StrCat(NodeLabel(graph_, graph_.node(layer.node)),
+                                              ": normal equations: ", error.what()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<double>> ChannelPruner::Score(size_t group) const {
+  const PruneGroup& pruned = grouping_.groups[group];
+  if (CriterionNeedsMoments()) {
+    std::vector<ConsumerView> consumers;
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      if (!moments_[l].has_value() ||
+          std::count(pruned.consumers.begin(), pruned.consumers.end(), layers_[l].node) == 0) {
+        continue;
+      }
+      AMC_ASSIGN_OR_RETURN(const torch::Tensor weight, ConstantTensor(graph_, layers_[l].weight));
+      consumers.push_back({&*moments_[l], WeightMatrix(layers_[l], weight),
+                           FeatureChannels(grouping_, layers_[l])});
+    }
+    if (!consumers.empty() && options_.criterion == Criterion::kActivationEnergy) {
+      return EnergyScores(consumers, group, pruned.channels);
+    }
+    if (!consumers.empty()) {
+      return EliminationScores(consumers, group, pruned.channels, options_.ridge);
+    }
+  }
+  return WeightNorms(graph_, grouping_, group, options_.criterion == Criterion::kL1 ? 1 : 2);
+}
+
+absl::StatusOr<ChannelSelection> ChannelPruner::Select(absl::Span<const int64_t> kept) {
+  ChannelSelection selection(kept.size());
+  for (size_t g = 0; g < kept.size(); ++g) {
+    const PruneGroup& group = grouping_.groups[g];
+    if (kept[g] == group.channels) {
+      selection[g].resize(static_cast<size_t>(kept[g]));
+      std::iota(selection[g].begin(), selection[g].end(), 0);
+      continue;
+    }
+    if (!scores_[g].has_value()) {
+      try {
+        AMC_ASSIGN_OR_RETURN(scores_[g], Score(g));
+      } catch (const std::exception& error) {
+        return absl::InternalError(absl::StrCat("group ", group.name, ": ", error.what()));
+      }
+    }
+    selection[g] = SelectChannels(group, *scores_[g], kept[g]);
+  }
+  return selection;
+}
+
+absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
+                                           Reconstruction reconstruction,
+                                           const Progress& progress) {
+  AMC_RETURN_IF_ERROR(CheckKept(grouping_, kept));
+  bool whole = true;
+  for (size_t g = 0; g < kept.size(); ++g) whole &= kept[g] == grouping_.groups[g].channels;
+  if (whole) return graph_;
+  const bool reads_images = CriterionNeedsMoments() || reconstruction != Reconstruction::kNone;
+  if (reads_images && images_ < 1) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the reconstruction split has ", pack_.size(Split::kReconstruction),
+                     " images and ", options_.reconstruction_images, " were asked for"));
+  }
+  if (CriterionNeedsMoments() || reconstruction == Reconstruction::kFast) {
+    AMC_RETURN_IF_ERROR(Prepare(progress));
+  }
+  AMC_ASSIGN_OR_RETURN(const ChannelSelection selection, Select(kept));
+  AMC_ASSIGN_OR_RETURN(Graph pruned, Shrink(graph_, grouping_, selection));
+  switch (reconstruction) {
+    case Reconstruction::kNone:
+      return pruned;
+    case Reconstruction::kFast:
+      AMC_RETURN_IF_ERROR(
+          ReconstructFast(graph_, grouping_, layers_, moments_, selection, options_.ridge, pruned));
+      return Recalibrate(pruned, pack_, 0, std::min(options_.recalibration_images, images_),
+                         options_.exec);
+    case Reconstruction::kStrong: {
+      AMC_ASSIGN_OR_RETURN(pruned, ReconstructStrongly(graph_, grouping_, selection, pruned, pack_,
+                                                       images_, options_, progress));
+      return RecalibrateIfBetter(std::move(pruned));
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("reconstruction ", static_cast<int>(reconstruction), " is unknown"));
+}
+
+// Keeps fresh batch norm statistics where they lower the KL divergence on images that no fit saw.
+absl::StatusOr<Graph> ChannelPruner::RecalibrateIfBetter(Graph pruned) {
+  const bool has_batch_norm =
+      std::any_of(pruned.nodes.begin(), pruned.nodes.end(),
+                  [](const Node& node) { return node.op == Op::kBatchNormalization; });
+  if (!has_batch_norm || held_out_ == 0) return pruned;
+  AMC_ASSIGN_OR_RETURN(
+      Graph recalibrated,
+      Recalibrate(pruned, pack_, 0, std::min(options_.recalibration_images, images_),
+                  options_.exec));
+  if (held_out_logits_.empty()) {
+    AMC_ASSIGN_OR_RETURN(held_out_logits_, HeldOutLogits(graph_));
+  }
+  const int64_t classes = static_cast<int64_t>(held_out_logits_.size()) / held_out_;
+  AMC_ASSIGN_OR_RETURN(const std::vector<float> before, HeldOutLogits(pruned));
+  AMC_ASSIGN_OR_RETURN(const std::vector<float> after, HeldOutLogits(recalibrated));
+  const double kl_before = MeanKl(held_out_logits_, before, classes);
+  const double kl_after = MeanKl(held_out_logits_, after, classes);
+  AMC_LOG(kInfo) << "held-out KL " << kl_before << ", " << kl_after << " after recalibration";
+  return kl_after < kl_before ? std::move(recalibrated) : std::move(pruned);
+}
+
+absl::StatusOr<std::vector<float>> ChannelPruner::HeldOutLogits(const Graph& graph) const {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
+                       Network::Create(graph, options_.exec));
+  std::vector<float> logits;
+  for (int64_t first = 0; first < held_out_; first += options_.exec.batch_size) {
+    const int64_t count = std::min(options_.exec.batch_size, held_out_ - first);
+    const std::vector<float> images = pack_.Images(Split::kReconstruction, images_ + first, count);
+    AMC_ASSIGN_OR_RETURN(const std::vector<float> rows, network->Run(images, count));
+    logits.insert(logits.end(), rows.begin(), rows.end());
+  }
+  return logits;
+}
+
+absl::Status CheckOptions(const PruneOptions& options) {
+  const auto need = [](bool fine, absl::string_view name, auto value) {
+    return fine ? absl::OkStatus()
+                : absl::InvalidArgumentError(absl::StrCat("prune options: ", name, " is ", value));
+  };
+  AMC_RETURN_IF_ERROR(need(options.reconstruction_images >= 1, "reconstruction_images",
+                           options.reconstruction_images));
+  AMC_RETURN_IF_ERROR(
+      need(options.samples_per_layer >= 1, "samples_per_layer", options.samples_per_layer));
+  AMC_RETURN_IF_ERROR(need(options.recalibration_images >= 0, "recalibration_images",
+                           options.recalibration_images));
+  AMC_RETURN_IF_ERROR(
+      need(std::isfinite(options.ridge) && options.ridge > 0, "ridge", options.ridge));
+  return need(options.exec.batch_size >= 1, "batch_size", options.exec.batch_size);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Pruner>> Pruner::Create(const Graph& graph, const Grouping& grouping,
+                                                       const DataPack& pack,
+                                                       const PruneOptions& options) {
+  AMC_RETURN_IF_ERROR(CheckOptions(options));
+  if (graph.inputs.size() != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the network has ", graph.inputs.size(), " inputs, want 1"));
+  }
+  const Tensor& input = graph.tensor(graph.inputs[0]);
+  const Shape image = {kDynamic, pack.channels(), pack.height(), pack.width()};
+  const bool fits = input.shape.size() == 4 &&
+                    std::equal(image.begin() + 1, image.end(), input.shape.begin() + 1);
+  if (!fits) {
+    return absl::InvalidArgumentError(absl::StrCat("input ", input.name, " is ",
+                                                   ShapeToString(input.shape), ", the images are ",
+                                                   ShapeToString(image)));
+  }
+  for (const ChannelAxis& axis : grouping.axes) {
+    if (Index(axis.tensor) >= graph.tensors.size()) {
+      return absl::InvalidArgumentError("the grouping is that of another network");
+    }
+  }
+  AMC_ASSIGN_OR_RETURN(std::vector<Layer> layers, ListLayers(graph));
+  return std::make_unique<ChannelPruner>(graph, grouping, pack, options, std::move(layers));
+}
+
+}  // namespace amc

@@ -1,0 +1,111 @@
+#include "env/prune/torch_activations.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace amc {
+namespace {
+
+constexpr int kForever = -1;
+
+// How many inputs read each activation; kForever for outputs of the network.
+std::vector<int> CountReaders(const Graph& graph) {
+  std::vector<int> readers(graph.tensors.size(), 0);
+  for (const Node& node : graph.nodes) {
+    for (const TensorId id : node.inputs) {
+      if (id != TensorId::kNone && !graph.tensor(id).is_constant) ++readers[Index(id)];
+    }
+  }
+  for (const TensorId id : graph.outputs) readers[Index(id)] = kForever;
+  return readers;
+}
+
+}  // namespace
+
+TorchActivations::TorchActivations(TorchNetwork& network)
+    : network_(network), readers_(CountReaders(network.graph())) {
+  values_.resize(readers_.size());
+  waiting_ = readers_;
+}
+
+void TorchActivations::SetInput(std::vector<torch::Tensor> chunks) {
+  for (std::vector<torch::Tensor>& value : values_) value.clear();
+  waiting_ = readers_;
+  values_[Index(graph().inputs[0])] = std::move(chunks);
+}
+
+absl::Status TorchActivations::Run(NodeId id) {
+  const Node& node = graph().node(id);
+  const size_t chunks = values_[Index(graph().inputs[0])].size();
+  std::vector<std::vector<torch::Tensor>> results(node.outputs.size());
+  for (size_t c = 0; c < chunks; ++c) {
+    std::vector<torch::Tensor> inputs(node.inputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const TensorId input = node.inputs[i];
+      if (input == TensorId::kNone || graph().tensor(input).is_constant) continue;
+      if (c < values_[Index(input)].size()) inputs[i] = values_[Index(input)][c];
+    }
+    AMC_ASSIGN_OR_RETURN(std::vector<torch::Tensor> outputs, network_.RunNode(id, inputs));
+    for (size_t o = 0; o < results.size(); ++o) results[o].push_back(std::move(outputs[o]));
+  }
+  for (const TensorId input : node.inputs) {
+    if (input == TensorId::kNone || input == graph().inputs[0]) continue;
+    int& waiting = waiting_[Index(input)];
+    if (waiting != kForever && --waiting == 0) values_[Index(input)].clear();
+  }
+  for (size_t o = 0; o < results.size(); ++o) {
+    const TensorId output = node.outputs[o];
+    if (output != TensorId::kNone && waiting_[Index(output)] != 0) {
+      values_[Index(output)] = std::move(results[o]);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<torch::Tensor>> LoadChunks(const DataPack& pack, Split split,
+                                                      int64_t first, int64_t count,
+                                                      const ExecOptions& options) {
+  const at::Device device(options.device == Device::kCuda ? at::kCUDA : at::kCPU);
+  std::vector<torch::Tensor> chunks;
+  try {
+    for (int64_t i = 0; i < count; i += options.batch_size) {
+      const int64_t size = std::min(options.batch_size, count - i);
+      std::vector<float> images = pack.Images(split, first + i, size);
+      chunks.push_back(
+          torch::from_blob(images.data(), {size, pack.channels(), pack.height(), pack.width()})
+              .to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true,
+                  at::MemoryFormat::ChannelsLast));
+    }
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("cannot load ", count, " images of the ",
+                                            std::string(SplitName(split)),
+                                            " split: ", error.what()));
+  }
+  return chunks;
+}
+
+int64_t PeakActivationBytes(const Graph& graph) {
+  std::vector<int> waiting = CountReaders(graph);
+  const auto bytes = [&](TensorId id) -> int64_t {
+    const absl::StatusOr<int64_t> elements = NumElements(graph.tensor(id).shape);
+    return elements.ok() ? *elements * static_cast<int64_t>(sizeof(float)) : 0;
+  };
+  int64_t alive = graph.inputs.empty() ? 0 : bytes(graph.inputs[0]);
+  int64_t peak = std::max<int64_t>(1, alive);
+  for (const Node& node : graph.nodes) {
+    for (const TensorId id : node.outputs) {
+      if (id != TensorId::kNone) alive += bytes(id);
+    }
+    peak = std::max(peak, alive);
+    for (const TensorId id : node.inputs) {
+      if (id == TensorId::kNone || graph.tensor(id).is_constant || id == graph.inputs[0]) continue;
+      if (waiting[Index(id)] != kForever && --waiting[Index(id)] == 0) alive -= bytes(id);
+    }
+  }
+  return peak;
+}
+
+}  // namespace amc

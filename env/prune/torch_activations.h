@@ -1,0 +1,51 @@
+// Activations of many images at once, node by node.
+//
+// TorchNetwork::Forward takes one batch through the whole network; reconstruction and recalibration
+// need all images to pass a layer before the next layer runs. Images stay in chunks of a batch
+// each, and an activation is freed after its last reader.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "env/exec/data_pack.h"
+#include "env/exec/exec_options.h"
+#include "env/exec/torch_network.h"
+
+namespace amc {
+
+// Thread-compatible. The network must outlive it.
+class TorchActivations {
+ public:
+  explicit TorchActivations(TorchNetwork& network);
+
+  // Starts again with these images, one tensor N x C x H x W per chunk.
+  void SetInput(std::vector<torch::Tensor> chunks);
+
+  // Runs `node` on every chunk. Its inputs must have been computed and not freed.
+  absl::Status Run(NodeId node);
+
+  // One tensor per chunk; empty if not computed yet or freed.
+  const std::vector<torch::Tensor>& of(TensorId id) const { return values_[Index(id)]; }
+
+  const Graph& graph() const { return network_.graph(); }
+
+ private:
+  TorchNetwork& network_;
+  std::vector<std::vector<torch::Tensor>> values_;  // by TensorId
+  std::vector<int> readers_;                        // by TensorId; -1 for outputs: never freed
+  std::vector<int> waiting_;                        // readers that have not run
+};
+
+// Images [first, first + count) of the split in chunks of at most options.batch_size, on its
+// device.
+absl::StatusOr<std::vector<torch::Tensor>> LoadChunks(const DataPack& pack, Split split,
+                                                      int64_t first, int64_t count,
+                                                      const ExecOptions& options);
+
+// Bytes of activations alive at once per image while `graph` is walked node by node, at least 1.
+int64_t PeakActivationBytes(const Graph& graph);
+
+}  // namespace amc
