@@ -39,18 +39,18 @@ class Checker {
 };
 
 // Sets `field` of `message` to `value` unless the client did.
-#define AMC_DEFAULT(message, field, value)                             \
-  do {                                                                 \
-    if (!(message)->has_##field()) (message)->set_##field(value);      \
+#define AMC_DEFAULT(message, field, value)                        \
+  do {                                                            \
+    if (!(message)->has_##field()) (message)->set_##field(value); \
   } while (false)
 
 // The same for enums without presence; an unknown number is an error.
-#define AMC_DEFAULT_ENUM(checker, path, message, field, Type, value)                           \
-  do {                                                                                         \
-    if ((message)->field() == 0) (message)->set_##field(value);                                \
-    if (!v1::Type##_IsValid((message)->field())) {                                             \
+#define AMC_DEFAULT_ENUM(checker, path, message, field, Type, value)                              \
+  do {                                                                                            \
+    if ((message)->field() == 0) (message)->set_##field(value);                                   \
+    if (!v1::Type##_IsValid((message)->field())) {                                                \
       (checker).Fail(path, absl::StrCat("unknown value ", static_cast<int>((message)->field()))); \
-    }                                                                                          \
+    }                                                                                             \
   } while (false)
 
 constexpr int64_t kMany = int64_t{1} << 40;
@@ -100,20 +100,20 @@ void ResolveSearch(v1::SearchSpec* search, bool has_budget, Checker& check) {
   if (search->agent().empty()) search->set_agent(defaults.agent);
   const std::vector<std::string> agents = AgentNames();
   if (std::find(agents.begin(), agents.end(), search->agent()) == agents.end()) {
-    check.Fail("search.agent", absl::StrCat("\"", search->agent(), "\" is none of ",
-                                            absl::StrJoin(agents, ", ")));
+    check.Fail("search.agent",
+               absl::StrCat("\"", search->agent(), "\" is none of ", absl::StrJoin(agents, ", ")));
   }
   AMC_DEFAULT(search, seed, defaults.agent_options.seed);
   AMC_DEFAULT(search, episodes, defaults.episodes);
   AMC_DEFAULT(search, parallel_episodes, defaults.parallel_episodes);
   check.InRange<int64_t>("search.episodes", search->episodes(), 1, 100'000'000);
   check.InRange<int64_t>("search.parallel_episodes", search->parallel_episodes(), 1, 4096);
-  AMC_DEFAULT_ENUM(check, "search.metric", search, metric, QualityMetric,
-                   v1::QUALITY_METRIC_TOP1);
+  AMC_DEFAULT_ENUM(check, "search.metric", search, metric, QualityMetric, v1::QUALITY_METRIC_TOP1);
   AMC_DEFAULT_ENUM(check, "search.reward", search, reward, RewardKind, v1::REWARD_KIND_QUALITY);
   if (!has_budget && search->reward() == v1::REWARD_KIND_QUALITY) {
-    check.Fail("budget", "a job without a budget needs a reward that weighs cost: set "
-                         "spec.search.reward to REWARD_KIND_ERROR_LOG_MACS or _PARAMS");
+    check.Fail("budget",
+               "a job without a budget needs a reward that weighs cost: set "
+               "spec.search.reward to REWARD_KIND_ERROR_LOG_MACS or _PARAMS");
   }
   ResolveDdpg(search->mutable_ddpg());
 }
@@ -136,10 +136,9 @@ void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   AMC_DEFAULT(evaluation, report_images, 0);
   AMC_DEFAULT(evaluation, batch_size, prune.exec.batch_size);
   AMC_DEFAULT(evaluation, threads, 1);
-  check.InRange<int64_t>("evaluation.reconstruction_images", evaluation->reconstruction_images(),
-                         1, kMany);
-  check.InRange<int64_t>("evaluation.samples_per_layer", evaluation->samples_per_layer(), 1,
+  check.InRange<int64_t>("evaluation.reconstruction_images", evaluation->reconstruction_images(), 1,
                          kMany);
+  check.InRange<int64_t>("evaluation.samples_per_layer", evaluation->samples_per_layer(), 1, kMany);
   check.InRange<int64_t>("evaluation.recalibration_images", evaluation->recalibration_images(), 0,
                          kMany);
   check.InRange("evaluation.ridge", evaluation->ridge(), 0.0, 1e6);
@@ -204,8 +203,7 @@ std::string SpecHash(const v1::JobSpec& spec) {
 
 EnvOptions ToEnvOptions(const v1::Budget& budget, const v1::SpaceSpec& space) {
   EnvOptions options;
-  options.resource =
-      budget.resource() == v1::RESOURCE_PARAMS ? Resource::kParams : Resource::kMacs;
+  options.resource = budget.resource() == v1::RESOURCE_PARAMS ? Resource::kParams : Resource::kMacs;
   options.target_ratio = budget.target_case() == v1::Budget::kRatio ? budget.ratio() : 0;
   options.target_absolute = budget.target_case() == v1::Budget::kAbsolute ? budget.absolute() : 0;
   options.land_on_budget = budget.land();

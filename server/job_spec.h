@@ -22,7 +22,7 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec);
 
 // The same for what CreateEnvironment takes; `budget` may be absent (null).
 struct EnvironmentSettings {
-  v1::Budget budget;   // resolved; without a target: no budget
+  v1::Budget budget;  // resolved; without a target: no budget
   v1::SpaceSpec space;
 };
 absl::StatusOr<EnvironmentSettings> ResolveEnvironment(const v1::Budget* budget,
@@ -37,8 +37,8 @@ SearchOptions ToSearchOptions(const v1::JobSpec& spec);
 ExecOptions ToExecOptions(const v1::EvaluationSpec& evaluation);
 LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec);
 
-// What fixes every bit of an evaluation beside the spec's own numbers: device, the worker's platform
-// (instruction set, library versions), threads, batch and precision:
+// What fixes every bit of an evaluation beside the spec's own numbers: device, the worker's
+// platform (instruction set, library versions), threads, batch and precision:
 // "cpu:avx512:torch1.13.1:threads1:batch64:fp32".
 std::string JobNumericsId(absl::string_view platform_id, const v1::EvaluationSpec& evaluation);
 

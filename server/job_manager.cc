@@ -1,0 +1,172 @@
+#include "server/job_manager.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "server/job_spec.h"
+
+namespace amc {
+namespace {
+
+std::string NewJobId() {
+  std::random_device device;
+  return absl::StrFormat("%08x%04x", device(), device() & 0xffff);
+}
+
+bool Ended(v1::JobState state) {
+  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED ||
+         state == v1::JOB_STATE_CANCELLED;
+}
+
+v1::JobEvent StateEvent(const v1::Job& job, absl::Time now) {
+  v1::JobEvent event;
+  event.set_kind(v1::EVENT_KIND_STATE);
+  event.set_state(job.state());
+  event.set_time_ms(absl::ToUnixMillis(now));
+  event.set_best_reward(job.best_reward());
+  event.set_best_episode(job.best_episode());
+  return event;
+}
+
+}  // namespace
+
+JobManager::JobManager(const JobContext& context, int max_running) : context_(context) {
+  for (int i = 0; i < std::max(max_running, 1); ++i) {
+    threads_.emplace_back([this] { ThreadMain(); });
+  }
+}
+
+JobManager::~JobManager() { Shutdown(); }
+
+absl::Status JobManager::TakeUp() {
+  AMC_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, context_.store->UnfinishedJobs());
+  absl::MutexLock lock(&mutex_);
+  for (const v1::Job& job : jobs) {
+    AMC_LOG(kInfo) << "taking up job " << job.id() << " (" << v1::JobState_Name(job.state()) << ", "
+                   << job.episodes_done() << " episodes done)";
+    Enqueue(job.id(), /*forgive=*/false);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::Job> JobManager::Submit(v1::Job job, const std::string& request_id) {
+  const absl::Time now = context_.clock->Now();
+  job.set_id(NewJobId());
+  job.set_create_time_ms(absl::ToUnixMillis(now));
+  absl::MutexLock control(&control_mutex_);
+  AMC_ASSIGN_OR_RETURN(
+      v1::Job stored,
+      context_.store->CreateJob(job, request_id, SpecHash(job.spec()), {StateEvent(job, now)}));
+  if (stored.id() != job.id()) return stored;  // a repeat
+  absl::MutexLock lock(&mutex_);
+  Enqueue(stored.id(), /*forgive=*/false);
+  return stored;
+}
+
+absl::StatusOr<v1::Job> JobManager::Cancel(const std::string& id) {
+  absl::MutexLock control(&control_mutex_);
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto entry = entries_.find(id);
+    if (entry != entries_.end() && entry->second->running) {
+      entry->second->control.cancelled = true;
+      context_.board->Interrupt(id);
+      while (entries_.count(id) != 0) changed_.Wait(&mutex_);
+    } else if (entry != entries_.end()) {
+      queue_.erase(std::find(queue_.begin(), queue_.end(), id));
+      entries_.erase(entry);
+    }
+  }
+  AMC_ASSIGN_OR_RETURN(v1::Job job, context_.store->GetJob(id));
+  if (job.state() == v1::JOB_STATE_CANCELLED) return job;
+  if (Ended(job.state())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", id, " has ended: ", v1::JobState_Name(job.state())));
+  }
+  job.set_end_time_ms(absl::ToUnixMillis(context_.clock->Now()));
+  return StoreState(std::move(job), v1::JOB_STATE_CANCELLED);
+}
+
+absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id) {
+  absl::MutexLock control(&control_mutex_);
+  AMC_ASSIGN_OR_RETURN(v1::Job job, context_.store->GetJob(id));
+  if (job.state() == v1::JOB_STATE_SUCCEEDED) {
+    return absl::FailedPreconditionError(absl::StrCat("job ", id, " has succeeded"));
+  }
+  if (!Ended(job.state())) return job;
+  {
+    // The end is stored a moment before the job's thread lets go of it.
+    absl::MutexLock lock(&mutex_);
+    while (entries_.count(id) != 0) changed_.Wait(&mutex_);
+  }
+  job.clear_failure();
+  job.clear_message();
+  job.clear_end_time_ms();
+  AMC_ASSIGN_OR_RETURN(job, StoreState(std::move(job), v1::JOB_STATE_QUEUED));
+  absl::MutexLock lock(&mutex_);
+  Enqueue(id, /*forgive=*/true);
+  return job;
+}
+
+absl::Status JobManager::Delete(const std::string& id) {
+  absl::MutexLock control(&control_mutex_);
+  AMC_RETURN_IF_ERROR(context_.store->DeleteJob(id));
+  context_.hub->Notify(id);
+  context_.hub->Forget(id);
+  return absl::OkStatus();
+}
+
+void JobManager::Shutdown() {
+  {
+    absl::MutexLock lock(&mutex_);
+    shutdown_ = true;
+    for (auto& [id, entry] : entries_) entry->control.stopping = true;
+    changed_.SignalAll();
+  }
+  context_.board->Shutdown();  // wakes job threads
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void JobManager::ThreadMain() {
+  mutex_.Lock();
+  while (true) {
+    while (queue_.empty() && !shutdown_) changed_.Wait(&mutex_);
+    if (shutdown_) break;
+    const std::string id = std::move(queue_.front());
+    queue_.pop_front();
+    Entry& entry = *entries_.at(id);
+    entry.running = true;
+    const bool forgive = entry.forgive;
+    mutex_.Unlock();
+    JobRunner(context_, &entry.control).Run(id, forgive);
+    mutex_.Lock();
+    entries_.erase(id);
+    changed_.SignalAll();
+  }
+  mutex_.Unlock();
+}
+
+void JobManager::Enqueue(const std::string& id, bool forgive) {
+  if (shutdown_) return;  // the store has it
+  auto entry = std::make_unique<Entry>();
+  entry->forgive = forgive;
+  entries_[id] = std::move(entry);
+  queue_.push_back(id);
+  changed_.SignalAll();
+}
+
+absl::StatusOr<v1::Job> JobManager::StoreState(v1::Job job, v1::JobState state) {
+  job.set_state(state);
+  AMC_RETURN_IF_ERROR(
+      context_.store->UpdateJob({.job = job, .events = {StateEvent(job, context_.clock->Now())}}));
+  context_.hub->Notify(job.id());
+  return context_.store->GetJob(job.id());
+}
+
+}  // namespace amc

@@ -1,0 +1,64 @@
+// Jobs in the order they came, a thread for each one that runs; cancel, resume, delete.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/job_runner.h"
+
+namespace amc {
+
+// Thread-safe.
+class JobManager {
+ public:
+  // Starts `max_running` threads.
+  JobManager(const JobContext& context, int max_running);
+  ~JobManager();  // Shutdown()
+
+  // Queues every job of the store that has not ended, oldest first. Once, before any other call.
+  absl::Status TakeUp();
+
+  // Stores a prepared job and queues it. Errors as Store::CreateJob.
+  absl::StatusOr<v1::Job> Submit(v1::Job job, const std::string& request_id);
+
+  // Stops a job and returns it once its end is stored. See JobService for the errors of these
+  // three.
+  absl::StatusOr<v1::Job> Cancel(const std::string& id);
+  absl::StatusOr<v1::Job> Resume(const std::string& id);
+  absl::Status Delete(const std::string& id);
+
+  // Lets running jobs come to a safe point, unfinished, and joins their threads. Idempotent.
+  void Shutdown();
+
+ private:
+  struct Entry {
+    JobControl control;
+    bool forgive = false;
+    bool running = false;
+  };
+
+  void ThreadMain();
+  void Enqueue(const std::string& id, bool forgive) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Stores the job in a new state with the event that says so.
+  absl::StatusOr<v1::Job> StoreState(v1::Job job, v1::JobState state);
+
+  const JobContext context_;
+  absl::Mutex control_mutex_;  // one Submit, Cancel, Resume or Delete at a time; before mutex_
+  absl::Mutex mutex_;
+  absl::CondVar changed_;
+  std::deque<std::string> queue_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::unique_ptr<Entry>> entries_
+      ABSL_GUARDED_BY(mutex_);  // queued, running
+  bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace amc

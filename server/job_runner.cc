@@ -1,0 +1,206 @@
+#include "server/job_runner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "server/convert.h"
+#include "server/job_error.h"
+#include "server/job_spec.h"
+#include "server/submission.h"
+
+namespace amc {
+
+void JobRunner::Run(const std::string& id, bool forgive) {
+  const absl::StatusOr<v1::Job> job = context_.store->GetJob(id);
+  if (!job.ok()) {
+    AMC_LOG(kError) << "job " << id << ": " << job.status();
+    return;
+  }
+  job_ = *job;
+  absl::Status status = context_.board->OpenJob(job_, forgive);
+  if (status.ok()) status = Work();
+  if (control_->stopping && !status.ok()) {
+    AMC_LOG(kInfo) << "job " << id << " stays at episode " << job_.episodes_done()
+                   << " until the server starts again";
+    return;
+  }
+  context_.board->CloseJob(id);
+  if (status.ok()) return;
+  job_.set_end_time_ms(absl::ToUnixMillis(context_.clock->Now()));
+  if (control_->cancelled) {
+    job_.set_state(v1::JOB_STATE_CANCELLED);
+  } else {
+    job_.set_state(v1::JOB_STATE_FAILED);
+    job_.set_failure(ReasonOf(status));
+    job_.set_message(std::string(status.message()));
+    AMC_LOG(kError) << "job " << id << " failed: " << status;
+  }
+  const absl::Status stored = Update({MakeEvent(v1::EVENT_KIND_STATE)});
+  if (!stored.ok()) AMC_LOG(kError) << "job " << id << ": " << stored;
+}
+
+absl::Status JobRunner::Work() {
+  AMC_RETURN_IF_ERROR(CheckGoing());  // told to stop before the board knew the job
+  const v1::JobSpec& spec = job_.spec();
+  AMC_ASSIGN_OR_RETURN(env_,
+                       context_.models->MakeEnvironment(spec.model(), spec.budget(), spec.space()));
+  AMC_ASSIGN_OR_RETURN(search_, Search::Create(env_->Clone(), ToSearchOptions(spec)));
+  absl::StatusOr<std::string> checkpoint = context_.store->Checkpoint(job_.id());
+  if (checkpoint.ok()) {
+    AMC_RETURN_IF_ERROR(Annotate(search_->RestoreState(*checkpoint), "checkpoint"));
+  } else if (!absl::IsNotFound(checkpoint.status())) {
+    return checkpoint.status();
+  }
+  if (job_.start_time_ms() == 0) {
+    job_.set_start_time_ms(absl::ToUnixMillis(context_.clock->Now()));
+  }
+  if (!job_.has_baseline()) AMC_RETURN_IF_ERROR(Baseline());
+  AMC_RETURN_IF_ERROR(SearchLoop());
+  return Finish();
+}
+
+absl::Status JobRunner::Baseline() {
+  AMC_RETURN_IF_ERROR(Enter(v1::JOB_STATE_BASELINE));
+  TaskRecord task;
+  task.kind = v1::TASK_KIND_BASELINE;
+  AMC_ASSIGN_OR_RETURN(const std::vector<TaskRecord> tasks, context_.board->Run(job_.id(), {task}));
+  const v1::Measurement& baseline = tasks[0].result->measurement();
+  if (!job_.spec().allow_weak_baseline()) {
+    AMC_ASSIGN_OR_RETURN(const std::string path, context_.artifacts->Path(job_.spec().data()));
+    AMC_ASSIGN_OR_RETURN(const std::unique_ptr<DataPack> pack, DataPack::Open(path));
+    AMC_RETURN_IF_ERROR(CheckBaseline(baseline, *pack));
+  }
+  *job_.mutable_baseline() = baseline;
+  v1::JobEvent event = MakeEvent(v1::EVENT_KIND_BASELINE);
+  *event.mutable_baseline() = baseline;
+  return Update({event});
+}
+
+absl::Status JobRunner::SearchLoop() {
+  if (search_->done()) return absl::OkStatus();
+  AMC_RETURN_IF_ERROR(Enter(v1::JOB_STATE_SEARCHING));
+  while (!search_->done()) AMC_RETURN_IF_ERROR(Generation());
+  return absl::OkStatus();
+}
+
+absl::Status JobRunner::Generation() {
+  AMC_RETURN_IF_ERROR(CheckGoing());
+  AMC_ASSIGN_OR_RETURN(const std::vector<Episode> drawn, search_->Draw());
+  std::vector<Policy> policies;
+  for (const Episode& episode : drawn) policies.push_back(episode.policy);
+  RemoteEvaluator evaluator(context_.board, job_.id(), drawn.front().number);
+  AMC_ASSIGN_OR_RETURN(const std::vector<Measurement> measurements, evaluator.Evaluate(policies));
+  AMC_ASSIGN_OR_RETURN(const std::vector<EvaluatedEpisode> evaluated,
+                       search_->Commit(drawn, measurements));
+
+  job_.set_episodes_done(search_->next_episode());
+  job_.set_best_reward(search_->best()->reward);
+  job_.set_best_episode(search_->best()->episode.number);
+  std::vector<v1::Episode> episodes;
+  JobUpdate update;
+  for (size_t i = 0; i < evaluated.size(); ++i) {
+    const TaskRecord& task = evaluator.tasks()[i];
+    v1::Episode episode = ToProto(evaluated[i], *env_);
+    episode.set_job(job_.id());
+    episode.set_worker(task.worker);
+    episode.set_attempts(task.epoch);
+    episode.set_seconds(task.result->seconds());
+    episode.set_commit_time_ms(absl::ToUnixMillis(context_.clock->Now()));
+    v1::JobEvent event = MakeEvent(v1::EVENT_KIND_EPISODE);
+    *event.mutable_episode() = episode;
+    event.mutable_episode()->clear_steps();
+    update.events.push_back(std::move(event));
+    episodes.push_back(std::move(episode));
+  }
+  job_.set_numerics_id(context_.board->NumericsId(job_.id()));
+  update.job = job_;
+  const std::string state = search_->SaveState();
+  AMC_RETURN_IF_ERROR(
+      Persist([&] { return context_.store->CommitGeneration(update, episodes, state); }));
+  context_.board->Forget(job_.id(), evaluator.tasks());
+  context_.hub->Notify(job_.id());
+  return absl::OkStatus();
+}
+
+absl::Status JobRunner::Finish() {
+  AMC_RETURN_IF_ERROR(CheckGoing());
+  AMC_RETURN_IF_ERROR(Enter(v1::JOB_STATE_FINISHING));
+  const Episode& best = search_->best()->episode;
+  TaskRecord task;
+  task.kind = v1::TASK_KIND_FINISH;
+  task.episode = best.number;
+  task.policy = ToProto(best.policy);
+  AMC_ASSIGN_OR_RETURN(const std::vector<TaskRecord> tasks, context_.board->Run(job_.id(), {task}));
+  v1::JobResult& result = *job_.mutable_result();
+  result = tasks[0].result->result();
+  result.set_episode(best.number);
+  *result.mutable_steps() = ToProto(*search_->best(), *env_).steps();
+  job_.set_state(v1::JOB_STATE_SUCCEEDED);
+  job_.set_end_time_ms(absl::ToUnixMillis(context_.clock->Now()));
+  v1::JobEvent event = MakeEvent(v1::EVENT_KIND_RESULT);
+  *event.mutable_result() = result;
+  AMC_RETURN_IF_ERROR(Update({std::move(event), MakeEvent(v1::EVENT_KIND_STATE)}));
+  AMC_LOG(kInfo) << "job " << job_.id() << " succeeded: episode " << result.episode() << ", "
+                 << absl::StrFormat("top-1 %.2f%% of %.2f%%", 100 * result.compressed().top1(),
+                                    100 * result.original().top1());
+  return absl::OkStatus();
+}
+
+absl::Status JobRunner::Update(std::vector<v1::JobEvent> events) {
+  // The first lease fixed it in the store, which takes the job whole from here.
+  const std::string numerics_id = context_.board->NumericsId(job_.id());
+  if (!numerics_id.empty()) job_.set_numerics_id(numerics_id);
+  const JobUpdate update{.job = job_, .events = std::move(events)};
+  AMC_RETURN_IF_ERROR(Persist([&] { return context_.store->UpdateJob(update); }));
+  context_.hub->Notify(job_.id());
+  return absl::OkStatus();
+}
+
+absl::Status JobRunner::Enter(v1::JobState state) {
+  if (job_.state() == state) return absl::OkStatus();
+  job_.set_state(state);
+  AMC_LOG(kInfo) << "job " << job_.id() << ": " << v1::JobState_Name(state);
+  return Update({MakeEvent(v1::EVENT_KIND_STATE)});
+}
+
+v1::JobEvent JobRunner::MakeEvent(v1::EventKind kind) const {
+  v1::JobEvent event;
+  event.set_kind(kind);
+  event.set_time_ms(absl::ToUnixMillis(context_.clock->Now()));
+  event.set_state(job_.state());
+  event.set_best_reward(job_.best_reward());
+  event.set_best_episode(job_.best_episode());
+  event.set_message(job_.message());
+  return event;
+}
+
+absl::Status JobRunner::Persist(const std::function<absl::Status()>& write) {
+  absl::Duration wait = absl::Milliseconds(200);
+  while (true) {
+    const absl::Status status = write();
+    if (!absl::IsResourceExhausted(status) && !absl::IsUnavailable(status)) return status;
+    AMC_LOG(kWarning) << "job " << job_.id() << " waits to store its state: " << status;
+    v1::JobEvent event = MakeEvent(v1::EVENT_KIND_PROGRESS);
+    event.set_message(absl::StrCat("waiting to store: ", std::string(status.message())));
+    context_.hub->Progress(job_.id(), event);
+    const absl::Time until = absl::Now() + wait;
+    while (absl::Now() < until) {
+      if (control_->stopping || control_->cancelled) return status;
+      absl::SleepFor(absl::Milliseconds(50));
+    }
+    wait = std::min(2 * wait, absl::Seconds(10));
+  }
+}
+
+absl::Status JobRunner::CheckGoing() const {
+  if (control_->stopping) return absl::UnavailableError("the server is shutting down");
+  if (control_->cancelled) return absl::CancelledError("cancelled");
+  return absl::OkStatus();
+}
+
+}  // namespace amc

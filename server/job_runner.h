@@ -1,0 +1,74 @@
+// One job from where it stands to its end: baseline, search, finish.
+//
+// Where it stands is what the store says: a baseline or none, the checkpoint of the last committed
+// generation. So a first start, a start after a crash and a resume are the same code. A generation
+// is drawn, measured by workers, learnt and committed; one that was not committed is drawn again,
+// bit for bit the same, and finds the measurements that had been stored.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "agent/search.h"
+#include "base/clock.h"
+#include "server/event_hub.h"
+#include "server/model_cache.h"
+#include "server/remote_evaluator.h"
+#include "server/task_board.h"
+#include "storage/artifact_store.h"
+#include "storage/store.h"
+
+namespace amc {
+
+// What job threads work with; all outlive them.
+struct JobContext {
+  Store* store = nullptr;
+  const ArtifactStore* artifacts = nullptr;
+  ModelCache* models = nullptr;
+  TaskBoard* board = nullptr;
+  EventHub* hub = nullptr;
+  const Clock* clock = nullptr;
+};
+
+// How a job's thread is told to stop. Whoever sets a flag calls TaskBoard::Interrupt after it.
+struct JobControl {
+  std::atomic<bool> cancelled = false;
+  std::atomic<bool> stopping = false;  // the server shuts down: leave everything as it is
+};
+
+// One thread.
+class JobRunner {
+ public:
+  JobRunner(const JobContext& context, const JobControl* control)
+      : context_(context), control_(control) {}
+
+  // Runs the job to an end that is stored, or until the server stops. With `forgive`, earlier
+  // attempts do not count (a resumed job).
+  void Run(const std::string& id, bool forgive);
+
+ private:
+  absl::Status Work();
+  absl::Status Baseline();
+  absl::Status SearchLoop();
+  absl::Status Generation();
+  absl::Status Finish();
+
+  // Stores the job with events that say what changed (a STATE event where `kind` is STATE).
+  absl::Status Update(std::vector<v1::JobEvent> events);
+  absl::Status Enter(v1::JobState state);
+  v1::JobEvent MakeEvent(v1::EventKind kind) const;
+  // A write that must not be lost: while the disk is full or busy, waits and tries again.
+  absl::Status Persist(const std::function<absl::Status()>& write);
+  absl::Status CheckGoing() const;
+
+  const JobContext context_;
+  const JobControl* const control_;
+  v1::Job job_;
+  std::unique_ptr<Environment> env_;
+  std::unique_ptr<Search> search_;
+};
+
+}  // namespace amc

@@ -1,0 +1,65 @@
+#include "server/model_cache.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "env/graph/onnx_import.h"
+#include "server/job_spec.h"
+
+namespace amc {
+namespace {
+
+constexpr size_t kModels = 16;
+constexpr size_t kEnvironments = 64;
+
+template <typename List>
+auto Find(List& list, const std::string& key) -> decltype(list.front().second) {
+  for (auto it = list.begin(); it != list.end(); ++it) {
+    if (it->first != key) continue;
+    list.splice(list.begin(), list, it);
+    return it->second;
+  }
+  return nullptr;
+}
+
+template <typename List, typename Value>
+void Insert(List& list, const std::string& key, const Value& value, size_t capacity) {
+  list.emplace_front(key, value);
+  if (list.size() > capacity) list.pop_back();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string& digest) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (std::shared_ptr<const Graph> found = Find(models_, digest)) return found;
+  }
+  AMC_ASSIGN_OR_RETURN(const std::string bytes, artifacts_->Get(digest));
+  AMC_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(bytes));
+  for (Tensor& tensor : graph.tensors) {
+    if (tensor.type == DataType::kFloat) tensor.data = nullptr;
+  }
+  auto shared = std::make_shared<const Graph>(std::move(graph));
+  absl::MutexLock lock(&mutex_);
+  Insert(models_, digest, shared, kModels);
+  return shared;
+}
+
+absl::StatusOr<std::unique_ptr<Environment>> ModelCache::MakeEnvironment(
+    const std::string& digest, const v1::Budget& budget, const v1::SpaceSpec& space) {
+  const std::string key =
+      absl::StrCat(digest, "|", budget.SerializeAsString(), "|", space.SerializeAsString());
+  {
+    absl::MutexLock lock(&mutex_);
+    if (std::shared_ptr<const Environment> found = Find(environments_, key)) return found->Clone();
+  }
+  AMC_ASSIGN_OR_RETURN(const std::shared_ptr<const Graph> graph, Model(digest));
+  AMC_ASSIGN_OR_RETURN(std::shared_ptr<const Environment> made,
+                       AmcEnv::Create(*graph, ToEnvOptions(budget, space)));
+  std::unique_ptr<Environment> fresh = made->Clone();
+  absl::MutexLock lock(&mutex_);
+  Insert(environments_, key, made, kEnvironments);
+  return fresh;
+}
+
+}  // namespace amc

@@ -1,0 +1,36 @@
+// An Evaluator whose measurements come from workers: Policy -> task -> lease -> worker ->
+// Measurement.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "env/evaluator.h"
+#include "server/task_board.h"
+
+namespace amc {
+
+// Evaluates one generation of a job that is open on the board. One thread.
+class RemoteEvaluator : public Evaluator {
+ public:
+  // `first_episode` is the number of the first policy's episode. The board must outlive it.
+  RemoteEvaluator(TaskBoard* board, std::string job, int64_t first_episode)
+      : board_(board), job_(std::move(job)), first_episode_(first_episode) {}
+
+  // Errors as TaskBoard::Run.
+  absl::StatusOr<std::vector<Measurement>> Evaluate(absl::Span<const Policy> policies) override;
+
+  // The tasks that did it, in order: who measured, in how many attempts.
+  const std::vector<TaskRecord>& tasks() const { return tasks_; }
+
+ private:
+  TaskBoard* const board_;
+  const std::string job_;
+  const int64_t first_episode_;
+  std::vector<TaskRecord> tasks_;
+};
+
+}  // namespace amc
