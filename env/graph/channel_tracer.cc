@@ -31,6 +31,7 @@ absl::StatusOr<ChannelFlow> ChannelTracer::Run() && {
     }
   }
   FreezeSharedConstants();
+  FreezeCaptured();
   return std::move(flow_);
 }
 
@@ -122,6 +123,23 @@ void ChannelTracer::FreezeSharedConstants() {
         axis.node,
         absl::StrCat("constant ", graph_.tensor(key.first).name, " is read as a whole elsewhere"),
         axis.atoms);
+  }
+}
+
+// Subgraphs (of If, Loop and the like) read tensors from outside by name. They stay serialised
+// here, so whatever tensor has a name that occurs in one stays whole.
+void ChannelTracer::FreezeCaptured() {
+  for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+    for (const auto& [name, attribute] : graph_.nodes[i].attributes) {
+      const auto* opaque = std::get_if<OpaqueAttribute>(&attribute);
+      if (opaque == nullptr) continue;
+      for (const FlowAxis& axis : flow_.axes) {
+        const std::string& tensor = graph_.tensor(axis.tensor).name;
+        if (opaque->bytes.find(tensor) == std::string::npos) continue;
+        Freeze(graph_.node_id(i), absl::StrCat("may read it from its attribute ", name),
+               axis.atoms);
+      }
+    }
   }
 }
 

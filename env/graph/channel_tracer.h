@@ -48,6 +48,7 @@ class ChannelTracer {
   // Freezes what `id` reads and gives its outputs whole channels.
   absl::Status Block(NodeId id, absl::string_view reason);
   void FreezeSharedConstants();
+  void FreezeCaptured();
 
   const Node& node(NodeId id) const { return graph_.node(id); }
   const Tensor& input(NodeId id, size_t i) const { return graph_.tensor(node(id).inputs[i]); }

@@ -69,7 +69,7 @@ struct PruneGroup {
   std::vector<GroupAxis> axes;
 };
 
-// Channels that stay whole, and why: "output logits", "Conv conv9: reads Foo bar, which is
+// Channels that stay whole, and why: "output logits: leaves the network", "Foo bar: operator Foo is
 // unknown".
 struct Barrier {
   NodeId node = NodeId::kNone;  // kNone for graph inputs and outputs

@@ -1,6 +1,8 @@
 #include "env/prune/surgery.h"
 
 #include <algorithm>
+#include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -13,6 +15,28 @@
 
 namespace amc {
 namespace {
+
+// Slices may count in 32 bits; everything else in ONNX counts in 64.
+absl::StatusOr<std::vector<int64_t>> ReadIndices(const Graph& graph, TensorId id) {
+  const Tensor& tensor = graph.tensor(id);
+  if (!tensor.is_constant || tensor.type != DataType::kInt32 || tensor.data == nullptr) {
+    return Values<int64_t>(graph, id);
+  }
+  std::vector<int32_t> values(tensor.data->size() / sizeof(int32_t));
+  std::memcpy(values.data(), tensor.data->data(), values.size() * sizeof(int32_t));
+  return std::vector<int64_t>(values.begin(), values.end());
+}
+
+Tensor MakeIndices(std::string name, DataType type, const std::vector<int64_t>& values) {
+  Tensor tensor = MakeInts(std::move(name), {static_cast<int64_t>(values.size())}, values);
+  if (type == DataType::kInt32) {
+    const std::vector<int32_t> narrow(values.begin(), values.end());
+    tensor.type = type;
+    tensor.data = std::make_shared<Buffer>(reinterpret_cast<const char*>(narrow.data()),
+                                           narrow.size() * sizeof(int32_t));
+  }
+  return tensor;
+}
 
 class Surgeon {
  public:
@@ -182,7 +206,7 @@ class Surgeon {
       if (const auto* ints = std::get_if<std::vector<int64_t>>(&found->second)) return *ints;
     }
     if (i < node.inputs.size() && node.inputs[i] != TensorId::kNone) {
-      return Values<int64_t>(original_, node.inputs[i]);
+      return ReadIndices(original_, node.inputs[i]);
     }
     return absl::InvalidArgumentError(
         absl::StrCat(NodeLabel(original_, node), ": neither input ", i, " nor ", attribute));
@@ -212,10 +236,10 @@ class Surgeon {
       node.attributes[attribute] = values;
       return absl::OkStatus();
     }
-    const Shape shape = {static_cast<int64_t>(values.size())};
+    const DataType type = has_input ? graph_.tensor(node.inputs[i]).type : DataType::kInt64;
     if (has_input && readers_[Index(node.inputs[i])].size() == 1) {
       Tensor& constant = graph_.tensor(node.inputs[i]);
-      constant = MakeInts(constant.name, shape, values);
+      constant = MakeIndices(constant.name, type, values);
       return absl::OkStatus();
     }
     const std::string base = absl::StrCat(graph_.tensor(node.outputs[0]).name, "_", attribute);
@@ -223,7 +247,7 @@ class Surgeon {
     for (int n = 2; graph_.FindTensor(name) != TensorId::kNone; ++n) {
       name = absl::StrCat(base, "_", n);
     }
-    const TensorId constant = graph_.AddTensor(MakeInts(name, shape, values));
+    const TensorId constant = graph_.AddTensor(MakeIndices(name, type, values));
     if (node.inputs.size() <= i) node.inputs.resize(i + 1, TensorId::kNone);
     node.inputs[i] = constant;
     return absl::OkStatus();

@@ -255,6 +255,21 @@ TEST(GroupsTest, UnknownOperatorIsABarrierOnBothSides) {
                                                 Field(&Barrier::channels, 12))));
 }
 
+TEST(GroupsTest, WhatASubgraphMayReadByNameStaysWhole) {
+  GraphBuilder b;
+  const TensorId x = b.Input({kDynamic, 3, 4, 4});
+  const TensorId captured = b.Conv(x, 6, 3, 1, "captured");
+  const TensorId free = b.Conv(x, 5, 3, 1, "free");
+  b.Op("If", {x},
+       {{"then_branch", OpaqueAttribute{"\x0a\x0d"
+                                        "captured_out0\x12"}}},
+       "branch");
+  b.Head(b.Op("Add", {b.Conv(captured, 2), b.Conv(free, 2)}));
+  const Grouping grouping = Groups(b.graph);
+  EXPECT_THAT(Channels(grouping), ElementsAre(5, 2));
+  EXPECT_THAT(grouping.barriers, Contains(BarrierWith("branch", "attribute then_branch")));
+}
+
 TEST(GroupsTest, InputsAndOutputsStayWhole) {
   GraphBuilder b;
   b.Output(b.Conv(b.Input({kDynamic, 3, 4, 4}, "image"), 6));

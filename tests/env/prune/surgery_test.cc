@@ -231,6 +231,25 @@ TEST(SurgeryTest, EqualSplitWithoutSizesGetsSizesInBothForms) {
   }
 }
 
+TEST(SurgeryTest, SliceThatCountsIn32BitsStaysSo) {
+  GraphBuilder b;
+  const auto ints32 = [&](int32_t value) {
+    Tensor tensor = MakeInts(absl::StrCat("index_", b.graph.tensors.size()), {1}, {0});
+    tensor.type = DataType::kInt32;
+    tensor.data = std::make_shared<Buffer>(reinterpret_cast<const char*>(&value), sizeof(value));
+    return b.graph.AddTensor(std::move(tensor));
+  };
+  const TensorId x = b.Conv(b.Input({kDynamic, 2, 4, 4}), 6, 1);
+  const TensorId sliced = b.Op("Slice", {x, ints32(2), ints32(6), ints32(1)});
+  b.Head(b.Op("Concat", {b.Conv(x, 3), sliced}, {{"axis", int64_t{1}}}));
+  const Net net = Analyse(b.graph);
+  CheckRandomCandidates(net, 20, "slice in 32 bits");
+  const Graph shrunk = MustShrink(net, {{1}, {0, 1, 3}, {0, 1, 2}});
+  const Tensor& start = shrunk.tensor(shrunk.nodes[1].inputs[1]);
+  EXPECT_EQ(start.type, DataType::kInt32);
+  EXPECT_EQ(*start.data, std::string("\1\0\0\0", 4));
+}
+
 TEST(SurgeryTest, AmountsThatSeveralNodesShareAreCutForEachByItself) {
   GraphBuilder b;
   const TensorId target = b.Ints({0, 12});
