@@ -1,0 +1,157 @@
+#include "server/cli/client.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "server/cli/exit_status.h"
+
+namespace amc {
+namespace {
+
+constexpr size_t kChunkBytes = 1 << 20;
+constexpr auto kCallTimeout = std::chrono::seconds(120);
+
+// Hands the file's bytes to `consume` in chunks until it returns false.
+absl::Status ReadInChunks(const std::string& path,
+                          const std::function<bool(absl::string_view)>& consume) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
+  std::string buffer(kChunkBytes, '\0');
+  absl::Status status;
+  while (true) {
+    const ssize_t n = ::read(fd, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) status = ErrnoToStatus(errno, "cannot read", path);
+    if (n <= 0 || !consume(absl::string_view(buffer.data(), static_cast<size_t>(n)))) break;
+  }
+  ::close(fd);
+  return status;
+}
+
+}  // namespace
+
+void AddClientFlags(CLI::App& app, ClientFlags& flags) {
+  app.add_option("--server", flags.channel.address, "The server: HOST:PORT or unix:/PATH")
+      ->envname("AMC_SERVER")
+      ->capture_default_str();
+  app.add_option("--token", flags.channel.token, "The server's token")->envname("AMC_TOKEN");
+  app.add_option("--tls-ca", flags.channel.ca_file,
+                 "PEM of the authority that signed the server; without it no TLS");
+  app.add_option("--connect-timeout", flags.timeout, "Seconds to wait for the server")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientFlags& flags)
+    : channel_(std::move(channel)),
+      flags_(flags),
+      jobs_(v1::JobService::NewStub(channel_)),
+      workers_(v1::WorkerService::NewStub(channel_)),
+      artifacts_(v1::ArtifactService::NewStub(channel_)) {}
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientFlags& flags) {
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = MakeChannel(flags.channel);
+  if (!channel.ok()) return UsageError(channel.status().message());
+  auto client = std::unique_ptr<Client>(new Client(*std::move(channel), flags));
+  AMC_RETURN_IF_ERROR(client->Reconnect());
+  return client;
+}
+
+absl::Status Client::Reconnect() {
+  return WithHint(
+      WaitForConnection(*channel_, flags_.channel.address, absl::Seconds(flags_.timeout)),
+      "Start one with `amc serve`, or name it with --server or AMC_SERVER.");
+}
+
+absl::Status Client::Check(const grpc::Status& status) const {
+  absl::Status converted = FromGrpcStatus(status);
+  if (absl::IsUnavailable(converted)) {
+    return WithHint(Annotate(converted, flags_.channel.address),
+                    "The server went away or is another program. Try again, or see its log.");
+  }
+  if (absl::IsUnauthenticated(converted)) {
+    return WithHint(std::move(converted), "Give the server's token with --token or AMC_TOKEN.");
+  }
+  return converted;
+}
+
+void Client::SetDeadline(grpc::ClientContext& context) {
+  context.set_deadline(std::chrono::system_clock::now() + kCallTimeout);
+}
+
+absl::StatusOr<v1::Job> Client::GetJob(const std::string& id) {
+  v1::GetJobRequest request;
+  request.set_id(id);
+  absl::StatusOr<v1::Job> job = Call(jobs(), &v1::JobService::Stub::GetJob, request);
+  if (!job.ok()) return WithHint(job.status(), "`amc jobs` lists the jobs.");
+  return job;
+}
+
+absl::StatusOr<std::string> Client::Upload(const std::string& path, v1::ArtifactKind kind) {
+  Sha256 hash;
+  int64_t size = 0;
+  AMC_RETURN_IF_ERROR(ReadInChunks(path, [&](absl::string_view chunk) {
+    hash.Update(chunk);
+    size += static_cast<int64_t>(chunk.size());
+    return true;
+  }));
+  v1::UploadArtifactRequest request;
+  v1::Artifact& header = *request.mutable_header();
+  header.set_digest(hash.HexDigest());
+  header.set_size(size);
+  header.set_kind(kind);
+  header.set_name(std::filesystem::path(path).filename().string());
+  const std::string digest = header.digest();
+
+  v1::GetArtifactRequest known;
+  known.set_digest(digest);
+  const auto found = Call(artifacts(), &v1::ArtifactService::Stub::GetArtifact, known);
+  if (found.ok()) return digest;
+  if (!absl::IsNotFound(found.status())) return found.status();
+
+  grpc::ClientContext context;
+  v1::Artifact stored;
+  const auto writer = artifacts_->UploadArtifact(&context, &stored);
+  // A write fails once the server has ended the call; Finish says why.
+  bool open = writer->Write(request);
+  const absl::Status read = ReadInChunks(path, [&](absl::string_view chunk) {
+    request.set_chunk(chunk.data(), chunk.size());
+    open = open && writer->Write(request);
+    return open;
+  });
+  if (!read.ok()) context.TryCancel();
+  writer->WritesDone();
+  const absl::Status sent = Check(writer->Finish());
+  AMC_RETURN_IF_ERROR(read);
+  AMC_RETURN_IF_ERROR(Annotate(sent, path));
+  return digest;
+}
+
+absl::Status Client::Download(const std::string& digest, const std::string& path) {
+  grpc::ClientContext context;
+  v1::DownloadArtifactRequest request;
+  request.set_digest(digest);
+  const auto reader = artifacts_->DownloadArtifact(&context, request);
+  v1::DownloadArtifactResponse response;
+  std::string bytes;
+  while (reader->Read(&response)) bytes += response.chunk();
+  AMC_RETURN_IF_ERROR(Check(reader->Finish()));
+  if (const std::string got = Sha256Hex(bytes); got != digest) {
+    return absl::DataLossError(
+        absl::StrCat("artifact ", digest, ": the bytes received have digest ", got));
+  }
+  return WriteFileAtomically(path, bytes);
+}
+
+}  // namespace amc

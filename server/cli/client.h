@@ -1,0 +1,79 @@
+// A connection to the server: stubs, one way to call, artifacts up and down.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "amc/v1/artifact.grpc.pb.h"
+#include "amc/v1/job.grpc.pb.h"
+#include "amc/v1/worker.grpc.pb.h"
+#include "grpcpp/client_context.h"
+#include "server/channel.h"
+#include "server/status_convert.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
+
+namespace amc {
+
+// Where the server is and how to prove who asks.
+struct ClientFlags {
+  ChannelOptions channel;
+  double timeout = 5;  // seconds to connect
+};
+
+// --server ($AMC_SERVER), --token ($AMC_TOKEN), --tls-ca, --connect-timeout.
+void AddClientFlags(CLI::App& app, ClientFlags& flags);
+
+// Thread-safe. Errors of the server keep their code and message; Unavailable means that it cannot
+// be reached.
+class Client {
+ public:
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientFlags& flags);
+
+  v1::JobService::Stub& jobs() { return *jobs_; }
+  v1::WorkerService::Stub& workers() { return *workers_; }
+  v1::ArtifactService::Stub& artifacts() { return *artifacts_; }
+
+  // Calls a unary method: client.Call(&client.jobs(), &v1::JobService::Stub::GetJob, request).
+  template <typename Stub, typename Request, typename Response>
+  absl::StatusOr<Response> Call(Stub& stub,
+                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                             Response*),
+                                const Request& request) {
+    grpc::ClientContext context;
+    SetDeadline(context);
+    Response response;
+    const absl::Status status = Check((stub.*method)(&context, request, &response));
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  absl::StatusOr<v1::Job> GetJob(const std::string& id);
+
+  // Waits until the server answers again after a lost connection.
+  absl::Status Reconnect();
+  // An RPC's status as ours, with a hint where the server cannot be reached.
+  absl::Status Check(const grpc::Status& status) const;
+
+  // Sends the file unless the server has it; returns its digest.
+  absl::StatusOr<std::string> Upload(const std::string& path, v1::ArtifactKind kind);
+  // Fetches the artifact, verifies its digest, replaces `path` in one step.
+  absl::Status Download(const std::string& digest, const std::string& path);
+
+ private:
+  Client(std::shared_ptr<grpc::Channel> channel, const ClientFlags& flags);
+  static void SetDeadline(grpc::ClientContext& context);
+
+  std::shared_ptr<grpc::Channel> channel_;
+  ClientFlags flags_;
+  std::unique_ptr<v1::JobService::Stub> jobs_;
+  std::unique_ptr<v1::WorkerService::Stub> workers_;
+  std::unique_ptr<v1::ArtifactService::Stub> artifacts_;
+};
+
+}  // namespace amc

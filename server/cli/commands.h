@@ -1,0 +1,16 @@
+// The families of amc's commands, one .cc each.
+#pragma once
+
+#include <vector>
+
+#include "server/cli/command.h"
+
+namespace amc {
+
+std::vector<Command> InspectCommands();  // inspect, init
+std::vector<Command> RunCommands();      // run
+std::vector<Command> SubmitCommands();   // submit, watch
+std::vector<Command> JobCommands();      // jobs, best, cancel, resume, delete, export, workers
+std::vector<Command> HistoryCommands();  // history
+
+}  // namespace amc

@@ -1,0 +1,121 @@
+// history: a job's episodes, filtered and ordered by the server.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+#include "server/cli/client.h"
+#include "server/cli/commands.h"
+#include "server/cli/format.h"
+#include "server/cli/history.h"
+#include "server/cli/json.h"
+#include "server/cli/table.h"
+
+namespace amc {
+namespace {
+
+struct HistoryArgs {
+  ClientFlags client;
+  std::string job, order = "number";
+  std::optional<double> min_reward, min_top1;
+  std::optional<int64_t> max_macs, max_params, from, to;
+  int64_t limit = 0;
+  bool canonical = false, json = false;
+};
+
+const std::map<std::string, v1::EpisodeOrder>& Orders() {
+  static const auto& orders =
+      *new std::map<std::string, v1::EpisodeOrder>{{"number", v1::EPISODE_ORDER_NUMBER},
+                                                   {"reward", v1::EPISODE_ORDER_REWARD_DESC},
+                                                   {"macs", v1::EPISODE_ORDER_MACS},
+                                                   {"top1", v1::EPISODE_ORDER_TOP1_DESC}};
+  return orders;
+}
+
+v1::ListEpisodesRequest MakeRequest(const HistoryArgs& args) {
+  v1::ListEpisodesRequest request;
+  request.set_job(args.job);
+  request.set_order(Orders().at(args.order));
+  request.set_with_steps(args.canonical || args.json);
+  v1::EpisodeFilter& filter = *request.mutable_filter();
+  if (args.min_reward) filter.set_min_reward(*args.min_reward);
+  if (args.min_top1) filter.set_min_top1(*args.min_top1);
+  if (args.max_macs) filter.set_max_macs(*args.max_macs);
+  if (args.max_params) filter.set_max_params(*args.max_params);
+  if (args.from) filter.set_min_number(*args.from);
+  if (args.to) filter.set_max_number(*args.to);
+  return request;
+}
+
+absl::Status History(const HistoryArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  v1::ListEpisodesRequest request = MakeRequest(args);
+  Table table({{"episode", Align::kRight},
+               {"reward", Align::kRight},
+               {"top-1", Align::kRight},
+               {"KL", Align::kRight},
+               {"MACs", Align::kRight},
+               {"parameters", Align::kRight},
+               {"seconds", Align::kRight},
+               {"note"}});
+  int64_t printed = 0;
+  do {
+    const int64_t left = args.limit > 0 ? args.limit - printed : 1000;
+    request.set_page_size(static_cast<int32_t>(std::min<int64_t>(left, 1000)));
+    AMC_ASSIGN_OR_RETURN(
+        const v1::ListEpisodesResponse page,
+        client->Call(client->jobs(), &v1::JobService::Stub::ListEpisodes, request));
+    for (const v1::Episode& episode : page.episodes()) {
+      ++printed;
+      if (args.canonical) {
+        std::puts(CanonicalLine(episode).c_str());
+      } else if (args.json) {
+        std::puts(ToJson(episode, false).c_str());
+      } else {
+        table.AddRow({absl::StrCat(episode.number()), absl::StrFormat("%.4f", episode.reward()),
+                      Percent(episode.measurement().top1(), 2),
+                      absl::StrFormat("%.4f", episode.measurement().kl()),
+                      HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
+                      absl::StrFormat("%.2f", episode.seconds()), episode.note()});
+      }
+    }
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty() && (args.limit == 0 || printed < args.limit));
+  if (!args.canonical && !args.json) std::fputs(table.ToString().c_str(), stdout);
+  return absl::OkStatus();
+}
+
+Action DefineHistory(CLI::App& app) {
+  const auto args = std::make_shared<HistoryArgs>();
+  app.add_option("JOB", args->job, "The job's id")->required();
+  app.add_option("--order", args->order, "number, reward, macs or top1")
+      ->check(CLI::IsMember({"number", "reward", "macs", "top1"}))
+      ->capture_default_str();
+  app.add_option("--limit", args->limit, "Episodes at most; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--min-reward", args->min_reward, "Only episodes with at least this reward");
+  app.add_option("--min-top1", args->min_top1, "Only with at least this accuracy (0 to 1)");
+  app.add_option("--max-macs", args->max_macs, "Only with at most these MACs");
+  app.add_option("--max-params", args->max_params, "Only with at most these parameters");
+  app.add_option("--from", args->from, "Only from this episode on");
+  app.add_option("--to", args->to, "Only up to this episode");
+  app.add_flag("--canonical", args->canonical,
+               "A line of JSON per episode with what is deterministic: no times, no workers");
+  app.add_flag("--json", args->json, "A line of JSON per Episode, everything in it");
+  AddClientFlags(app, args->client);
+  return [args] { return History(*args); };
+}
+
+}  // namespace
+
+std::vector<Command> HistoryCommands() {
+  return {{"history", "List a job's episodes", "amc history JOB --order reward --limit 10",
+           DefineHistory}};
+}
+
+}  // namespace amc

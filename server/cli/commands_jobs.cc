@@ -1,0 +1,244 @@
+// jobs, best, cancel, resume, delete, export, workers: asking a server, one call each.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "server/cli/client.h"
+#include "server/cli/commands.h"
+#include "server/cli/exit_status.h"
+#include "server/cli/follow.h"
+#include "server/cli/format.h"
+#include "server/cli/json.h"
+#include "server/cli/report.h"
+#include "server/cli/table.h"
+
+namespace amc {
+namespace {
+
+struct JobArgs {
+  ClientFlags client;
+  std::string job, output, policy;
+  int limit = 20;
+  bool json = false;
+};
+
+std::string LocalTime(int64_t milliseconds) {
+  if (milliseconds <= 0) return "";
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(milliseconds),
+                          absl::LocalTimeZone());
+}
+
+void AddJobRow(const v1::Job& job, Table& table) {
+  table.AddRow({job.id(), job.spec().name(), JobStateName(job.state()),
+                absl::StrCat(job.episodes_done(), "/", job.episodes_total()),
+                job.best_episode() >= 0 && job.episodes_done() > 0
+                    ? absl::StrFormat("%.4f", job.best_reward())
+                    : "",
+                job.spec().search().agent(), LocalTime(job.create_time_ms())});
+}
+
+Table JobTable() {
+  return Table({{"job"},
+                {"name"},
+                {"state"},
+                {"episodes", Align::kRight},
+                {"best reward", Align::kRight},
+                {"agent"},
+                {"submitted"}});
+}
+
+absl::Status Jobs(const JobArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  v1::ListJobsResponse all;
+  v1::ListJobsRequest request;
+  do {
+    request.set_page_size(std::min(100, args.limit - all.jobs_size()));
+    AMC_ASSIGN_OR_RETURN(v1::ListJobsResponse page,
+                         client->Call(client->jobs(), &v1::JobService::Stub::ListJobs, request));
+    request.set_page_token(page.next_page_token());
+    all.MergeFrom(page);
+  } while (!request.page_token().empty() && all.jobs_size() < args.limit);
+  all.set_next_page_token(request.page_token());
+  if (args.json) {
+    PrintJson(all);
+    return absl::OkStatus();
+  }
+  Table table = JobTable();
+  for (const v1::Job& job : all.jobs()) AddJobRow(job, table);
+  std::fputs(table.ToString().c_str(), stdout);
+  return absl::OkStatus();
+}
+
+void PrintJob(const v1::Job& job, bool json) {
+  if (json) return PrintJson(job);
+  Table table = JobTable();
+  AddJobRow(job, table);
+  std::fputs(table.ToString().c_str(), stdout);
+}
+
+// A call that takes a job's id and returns the job.
+template <typename Request>
+absl::Status ChangeJob(const JobArgs& args,
+                       grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&, v1::Job*)) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  Request request;
+  request.set_id(args.job);
+  AMC_ASSIGN_OR_RETURN(const v1::Job job, client->Call(client->jobs(), method, request));
+  PrintJob(job, args.json);
+  return absl::OkStatus();
+}
+
+absl::Status Delete(const JobArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  v1::DeleteJobRequest request;
+  request.set_id(args.job);
+  AMC_ASSIGN_OR_RETURN(const v1::DeleteJobResponse response,
+                       client->Call(client->jobs(), &v1::JobService::Stub::DeleteJob, request));
+  if (args.json) PrintJson(response);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::GetBestResponse> GetBest(Client& client, const std::string& job) {
+  v1::GetBestRequest request;
+  request.set_job(job);
+  return client.Call(client.jobs(), &v1::JobService::Stub::GetBest, request);
+}
+
+absl::Status Best(const JobArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best, GetBest(*client, args.job));
+  if (!args.policy.empty()) {
+    AMC_RETURN_IF_ERROR(WriteFileAtomically(args.policy, PolicyFileJson(best.episode().policy())));
+  }
+  if (args.json) {
+    PrintJson(best);
+    return absl::OkStatus();
+  }
+  const v1::Episode& episode = best.episode();
+  std::fputs(
+      absl::StrFormat("episode %d: reward %.4f, top-1 %s, %s MACs, %s parameters\n\n%s",
+                      episode.number(), episode.reward(), Percent(episode.measurement().top1(), 2),
+                      HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
+                      PreserveRatioBars(episode.steps()))
+          .c_str(),
+      stdout);
+  if (best.has_result()) {
+    AMC_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(args.job));
+    std::fputs(absl::StrCat("\n", ResultText(job)).c_str(), stdout);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Export(const JobArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  AMC_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(args.job));
+  if (!job.has_result()) {
+    return WithHint(absl::FailedPreconditionError(absl::StrCat("job ", job.id(), " is ",
+                                                               JobStateName(job.state()),
+                                                               ": it has no network to hand out")),
+                    absl::StrCat("`amc watch ", job.id(), "` waits for it."));
+  }
+  AMC_RETURN_IF_ERROR(client->Download(job.result().model(), args.output));
+  if (args.json) {
+    PrintJson(job.result());
+  } else {
+    std::puts(absl::StrFormat("%s: %s MACs of %s, top-1 %s of %s", args.output,
+                              HumanCount(job.result().compressed().cost().macs()),
+                              HumanCount(job.result().original().cost().macs()),
+                              Percent(job.result().compressed().top1(), 2),
+                              Percent(job.result().original().top1(), 2))
+                  .c_str());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Workers(const JobArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  v1::ListWorkersResponse all;
+  v1::ListWorkersRequest request;
+  do {
+    AMC_ASSIGN_OR_RETURN(
+        v1::ListWorkersResponse page,
+        client->Call(client->workers(), &v1::WorkerService::Stub::ListWorkers, request));
+    request.set_page_token(page.next_page_token());
+    all.MergeFrom(page);
+  } while (!request.page_token().empty());
+  all.clear_next_page_token();
+  if (args.json) {
+    PrintJson(all);
+    return absl::OkStatus();
+  }
+  Table table({{"worker"},
+               {"host"},
+               {"state"},
+               {"threads", Align::kRight},
+               {"completed", Align::kRight},
+               {"job"},
+               {"last seen"}});
+  for (const v1::Worker& worker : all.workers()) {
+    const std::string state = v1::WorkerState_Name(worker.state());
+    table.AddRow({worker.uuid(), worker.capabilities().hostname(),
+                  absl::AsciiStrToLower(state.substr(sizeof("WORKER_STATE_") - 1)),
+                  absl::StrCat(worker.capabilities().threads()), absl::StrCat(worker.completed()),
+                  worker.lease().job(), LocalTime(worker.last_seen_ms())});
+  }
+  std::fputs(table.ToString().c_str(), stdout);
+  return absl::OkStatus();
+}
+
+// A command of `run` with the flags common to all; `add` defines the rest.
+Command Make(std::string name, std::string summary, std::string example,
+             absl::Status (*run)(const JobArgs&), bool takes_job,
+             std::function<void(CLI::App&, JobArgs&)> add = nullptr) {
+  const auto define = [run, takes_job, add = std::move(add)](CLI::App& app) -> Action {
+    const auto args = std::make_shared<JobArgs>();
+    if (takes_job) app.add_option("JOB", args->job, "The job's id")->required();
+    if (add) add(app, *args);
+    app.add_flag("--json", args->json, "Print the answer as JSON");
+    AddClientFlags(app, args->client);
+    return [args, run] { return run(*args); };
+  };
+  return {std::move(name), std::move(summary), std::move(example), define};
+}
+
+}  // namespace
+
+std::vector<Command> JobCommands() {
+  return {
+      Make("jobs", "List the server's jobs, newest first", "amc jobs --limit 50", Jobs, false,
+           [](CLI::App& app, JobArgs& args) {
+             app.add_option("--limit", args.limit, "Jobs at most")
+                 ->check(CLI::Range(1, 1000000))
+                 ->capture_default_str();
+           }),
+      Make("best", "Show a job's best candidate so far", "amc best JOB --policy best.json", Best,
+           true,
+           [](CLI::App& app, JobArgs& args) {
+             app.add_option("--policy", args.policy, "Write its policy file here");
+           }),
+      Make(
+          "cancel", "Stop a job; its history stays", "amc cancel JOB",
+          [](const JobArgs& args) { return ChangeJob(args, &v1::JobService::Stub::CancelJob); },
+          true),
+      Make(
+          "resume", "Go on with a cancelled or failed job", "amc resume JOB",
+          [](const JobArgs& args) { return ChangeJob(args, &v1::JobService::Stub::ResumeJob); },
+          true),
+      Make("delete", "Remove an ended job and its history", "amc delete JOB", Delete, true),
+      Make("export", "Fetch the compressed network", "amc export JOB --output small.onnx", Export,
+           true,
+           [](CLI::App& app, JobArgs& args) {
+             app.add_option("-o,--output", args.output, "The ONNX file to write")->required();
+           }),
+      Make("workers", "List the server's workers", "amc workers", Workers, false),
+  };
+}
+
+}  // namespace amc

@@ -1,0 +1,116 @@
+// submit, watch: jobs on a server.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status_macros.h"
+#include "server/cli/client.h"
+#include "server/cli/commands.h"
+#include "server/cli/exit_status.h"
+#include "server/cli/follow.h"
+#include "server/cli/job_flags.h"
+#include "server/cli/json.h"
+#include "server/cli/report.h"
+
+namespace amc {
+namespace {
+
+std::string RandomId() {
+  std::random_device device;
+  return absl::StrFormat("%08x%08x%08x%08x", device(), device(), device(), device());
+}
+
+// Prints how a followed job ended.
+absl::Status PrintEnd(const v1::Job& job, bool json) {
+  if (json) {
+    PrintJson(job);
+  } else if (job.has_result()) {
+    std::fputs(ResultText(job).c_str(), stdout);
+  }
+  return JobOutcome(job);
+}
+
+struct SubmitArgs {
+  ClientFlags client;
+  JobFlags job;
+  std::string request_id;
+  bool wait = false, json = false;
+};
+
+absl::Status Submit(const SubmitArgs& args) {
+  AMC_ASSIGN_OR_RETURN(v1::JobSpec spec, MakeJobSpec(args.job));
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  AMC_RETURN_IF_ERROR(UploadInputs(*client, spec));
+  v1::SubmitJobRequest request;
+  request.set_request_id(args.request_id.empty() ? RandomId() : args.request_id);
+  *request.mutable_spec() = std::move(spec);
+  AMC_ASSIGN_OR_RETURN(v1::Job job,
+                       client->Call(client->jobs(), &v1::JobService::Stub::SubmitJob, request));
+  if (args.wait) {
+    if (!args.json) std::fputs(absl::StrCat("job ", job.id(), "\n").c_str(), stderr);
+    AMC_ASSIGN_OR_RETURN(job, FollowJob(*client, job.id(), {}));
+    return PrintEnd(job, args.json);
+  }
+  if (args.json) {
+    PrintJson(job);
+  } else {
+    std::puts(absl::StrCat("job ", job.id(), " is ", JobStateName(job.state()), "; `amc watch ",
+                           job.id(), "` follows it.")
+                  .c_str());
+  }
+  return absl::OkStatus();
+}
+
+Action DefineSubmit(CLI::App& app) {
+  const auto args = std::make_shared<SubmitArgs>();
+  app.add_option("JOBFILE", args->job.file, "A job file (amc init); flags override it");
+  app.add_option("--model", args->job.model, "The network, ONNX, or its digest");
+  AddJobFlags(app, args->job);
+  app.add_option("--request-id", args->request_id,
+                 "Submitting twice with the same id gives the same job; random if not given");
+  app.add_flag("--wait", args->wait, "Follow the job to its end");
+  app.add_flag("--json", args->json, "Print the Job as JSON");
+  AddClientFlags(app, args->client);
+  return [args] { return Submit(*args); };
+}
+
+struct WatchArgs {
+  ClientFlags client;
+  std::string job;
+  int64_t after = 0;
+  bool json = false;
+};
+
+absl::Status Watch(const WatchArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  FollowOptions options;
+  options.json = args.json;
+  options.after_sequence = args.after;
+  AMC_ASSIGN_OR_RETURN(const v1::Job job, FollowJob(*client, args.job, options));
+  return args.json ? JobOutcome(job) : PrintEnd(job, false);
+}
+
+Action DefineWatch(CLI::App& app) {
+  const auto args = std::make_shared<WatchArgs>();
+  app.add_option("JOB", args->job, "The job's id")->required();
+  app.add_option("--after", args->after, "Replay events after this sequence number")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_flag("--json", args->json, "Print every JobEvent as a line of JSON");
+  AddClientFlags(app, args->client);
+  return [args] { return Watch(*args); };
+}
+
+}  // namespace
+
+std::vector<Command> SubmitCommands() {
+  return {{"submit", "Queue a job on a server",
+           "amc submit job.json --model resnet20.onnx --data cifar.pack --budget 0.5 --wait",
+           DefineSubmit},
+          {"watch", "Follow a job to its end", "amc watch JOB", DefineWatch}};
+}
+
+}  // namespace amc

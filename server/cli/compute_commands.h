@@ -1,0 +1,102 @@
+// The commands that need torch: their options are defined once, here, and parsed twice. `amc`
+// parses them to refuse a wrong command line (or print help) in milliseconds, sets the environment
+// that makes computing fast and executes `amc-engine`, which parses them again and runs them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/cli/command.h"
+
+namespace amc {
+
+// How networks run.
+struct ExecFlags {
+  int threads = 0;  // 0: every core this process may use
+  int64_t batch = 64;
+  std::string device = "cpu";
+  bool bf16 = false;
+};
+
+struct PruneArgs {
+  ExecFlags exec;
+  std::string model, output, policy, data;
+  double ratio = 0;  // of every group; 0: by policy
+  std::string criterion = "energy";
+  std::string reconstruction;  // empty: "strong" with data, "none" without
+  int64_t images = 2000, samples = 20000, recalibration = 1000;
+  double ridge = 1e-4;
+  uint64_t seed = 0;
+  bool json = false;
+};
+
+struct InferArgs {
+  ExecFlags exec;
+  std::string model, input, output;
+};
+
+struct EvalArgs {
+  ExecFlags exec;
+  std::string model, data, split = "report";
+  int64_t images = 0;  // 0: all of the split
+  bool json = false;
+};
+
+// Where training images come from: exactly one of the folders.
+struct SourceFlags {
+  std::string idx, cifar, images;
+  std::vector<float> mean, deviation;  // empty: measured on the training images
+};
+
+struct TrainArgs {
+  ExecFlags exec;
+  SourceFlags source;
+  std::string arch;   // train: a zoo network
+  std::string model;  // finetune: an ONNX file
+  std::string output;
+  int64_t epochs = 20, batch = 128;
+  double learning_rate = 0.1, momentum = 0.9, weight_decay = 5e-4;
+  int64_t crop_padding = -1;  // -1: an eighth of the image
+  bool flip = true;
+  int64_t limit = 0;  // training images at most; 0: all
+  uint64_t seed = 0;
+  bool json = false;
+};
+
+struct DataPackArgs {
+  SourceFlags source;
+  std::string output;
+  int64_t reconstruction = 5000, reward = 0, report = 0;  // 0: half of the test images each
+  uint64_t seed = 0;
+  bool json = false;
+};
+
+struct ServeArgs {
+  std::string address, data_folder = "amc-data", tls_certificate, tls_key, token;
+  int max_running_jobs = 2;
+};
+
+struct WorkerArgs {
+  std::string server, ca_file, token, cache_folder, artifacts_folder;
+  int threads = 1;
+  double give_up_after = 0;  // seconds without a server; 0: never
+};
+
+// What runs each command. In `amc` all of them execute the engine.
+struct ComputeHandlers {
+  std::function<absl::Status(const PruneArgs&)> prune;
+  std::function<absl::Status(const InferArgs&)> infer;
+  std::function<absl::Status(const EvalArgs&)> eval;
+  std::function<absl::Status(const TrainArgs&)> train;
+  std::function<absl::Status(const TrainArgs&)> finetune;
+  std::function<absl::Status(const DataPackArgs&)> data_pack;
+  std::function<absl::Status(const ServeArgs&)> serve;
+  std::function<absl::Status(const WorkerArgs&)> worker;
+};
+
+std::vector<Command> ComputeCommands(const ComputeHandlers& handlers);
+
+}  // namespace amc

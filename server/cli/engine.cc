@@ -1,0 +1,90 @@
+#include "server/cli/engine.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+
+namespace amc {
+namespace {
+
+absl::Status ExecEngine(int threads, int argc, char** argv) {
+  AMC_ASSIGN_OR_RETURN(const std::string engine, FindEngine());
+  std::vector<std::string> environment =
+      EngineEnvironment(threads > 0 ? threads : AvailableCores());
+  std::vector<char*> envp;
+  for (std::string& variable : environment) envp.push_back(variable.data());
+  envp.push_back(nullptr);
+  std::vector<char*> arguments(argv, argv + argc);
+  arguments.push_back(nullptr);
+  ::execve(engine.c_str(), arguments.data(), envp.data());
+  return ErrnoToStatus(errno, "cannot execute", engine);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> FindEngine() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return absl::InternalError(absl::StrCat("/proc/self/exe: ", error.message()));
+  const std::string engine = (self.parent_path() / "amc-engine").string();
+  if (::access(engine.c_str(), X_OK) != 0) return ErrnoToStatus(errno, "cannot execute", engine);
+  return engine;
+}
+
+int AvailableCores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+std::vector<std::string> EngineEnvironment(int threads) {
+  const std::string count = absl::StrCat(threads);
+  const std::array<std::pair<std::string, std::string>, 5> settings = {{
+      {"OMP_NUM_THREADS", count},
+      {"OPENBLAS_NUM_THREADS", count},
+      {"OMP_WAIT_POLICY", "passive"},
+      {"GOMP_SPINCOUNT", "0"},
+      {"MALLOC_ARENA_MAX", "1"},
+  }};
+  std::vector<std::string> environment;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const bool replaced = std::any_of(settings.begin(), settings.end(), [&](const auto& setting) {
+      return absl::StartsWith(*variable, setting.first + "=");
+    });
+    if (!replaced && !absl::StartsWith(*variable, "OPENBLAS_CORETYPE=")) {
+      environment.emplace_back(*variable);
+    }
+  }
+  for (const auto& [name, value] : settings) {
+    environment.push_back(absl::StrCat(name, "=", value));
+  }
+  return environment;
+}
+
+ComputeHandlers ExecHandlers(int argc, char** argv) {
+  const auto exec = [argc, argv](int threads) { return ExecEngine(threads, argc, argv); };
+  return {
+      .prune = [=](const PruneArgs& args) { return exec(args.exec.threads); },
+      .infer = [=](const InferArgs& args) { return exec(args.exec.threads); },
+      .eval = [=](const EvalArgs& args) { return exec(args.exec.threads); },
+      .train = [=](const TrainArgs& args) { return exec(args.exec.threads); },
+      .finetune = [=](const TrainArgs& args) { return exec(args.exec.threads); },
+      .data_pack = [=](const DataPackArgs&) { return exec(1); },
+      .serve = [=](const ServeArgs&) { return exec(1); },
+      .worker = [=](const WorkerArgs& args) { return exec(args.threads); },
+  };
+}
+
+}  // namespace amc

@@ -1,0 +1,27 @@
+// Where amc-engine is, and the environment in which it computes fast.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/cli/compute_commands.h"
+
+namespace amc {
+
+// amc-engine in the folder of this program. NotFound says where it was looked for.
+absl::StatusOr<std::string> FindEngine();
+
+// How many cores this process may use.
+int AvailableCores();
+
+// The environment for an engine of `threads` threads, as "NAME=VALUE": this process's with thread
+// counts set, passive waiting (two OpenMP threads beside anything else spin 20 times slower),
+// one malloc arena, and without OPENBLAS_CORETYPE, which some shells set to an older CPU's.
+std::vector<std::string> EngineEnvironment(int threads);
+
+// Handlers that replace this process by the engine with the same arguments.
+ComputeHandlers ExecHandlers(int argc, char** argv);
+
+}  // namespace amc

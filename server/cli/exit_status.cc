@@ -1,0 +1,48 @@
+#include "server/cli/exit_status.h"
+
+#include <cstdio>
+#include <string>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+
+namespace amc {
+namespace {
+
+constexpr char kUsageUrl[] = "amc/usage";
+constexpr char kHintUrl[] = "amc/hint";
+
+}  // namespace
+
+absl::Status UsageError(absl::string_view message) {
+  absl::Status status = absl::InvalidArgumentError(message);
+  status.SetPayload(kUsageUrl, absl::Cord("1"));
+  return status;
+}
+
+absl::Status WithHint(absl::Status status, absl::string_view hint) {
+  if (!status.ok() && !status.GetPayload(kHintUrl)) status.SetPayload(kHintUrl, absl::Cord(hint));
+  return status;
+}
+
+ExitCode ExitCodeOf(const absl::Status& status) {
+  if (status.ok()) return kExitDone;
+  if (status.GetPayload(kUsageUrl)) return kExitUsage;
+  return absl::IsUnavailable(status) ? kExitUnreachable : kExitFailed;
+}
+
+ExitCode ReportStatus(absl::string_view command, const absl::Status& status) {
+  const ExitCode code = ExitCodeOf(status);
+  if (code == kExitDone) return code;
+  std::string text = absl::StrCat(command, ": ", status.message(), "\n");
+  if (const auto hint = status.GetPayload(kHintUrl)) {
+    absl::StrAppend(&text, std::string(*hint), "\n");
+  } else if (code == kExitUsage) {
+    absl::StrAppend(&text, "`", command, " --help` lists its options.\n");
+  }
+  std::fflush(stdout);
+  std::fputs(text.c_str(), stderr);
+  return code;
+}
+
+}  // namespace amc

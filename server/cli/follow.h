@@ -1,0 +1,33 @@
+// Watching a job until it ends, with a progress line.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "amc/v1/job.pb.h"
+#include "server/cli/client.h"
+
+namespace amc {
+
+struct FollowOptions {
+  bool json = false;  // print every event as a line of JSON to stdout instead of progress
+  int64_t after_sequence = 0;
+  // Called with the call under way and with null when it is over, so that another thread can cancel
+  // it; returns false when it should not begin.
+  std::function<bool(grpc::ClientContext*)> on_call;
+};
+
+// Follows the job to its end, over lost connections too, and returns it as it ended. Cancelled when
+// on_call's owner cancelled; Unavailable when the server stays away.
+absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
+                                  const FollowOptions& options);
+
+// "succeeded", "searching": a state as people read it.
+std::string JobStateName(v1::JobState state);
+bool HasEnded(v1::JobState state);
+
+// OK if it succeeded; otherwise its failure, with a hint.
+absl::Status JobOutcome(const v1::Job& job);
+
+}  // namespace amc

@@ -1,0 +1,100 @@
+#include "server/cli/format.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace amc {
+namespace {
+
+// Four significant digits with a decimal prefix.
+std::string Scaled(int64_t value, absl::string_view unit) {
+  const double magnitude = std::fabs(static_cast<double>(value));
+  if (magnitude < 1000) return absl::StrCat(value, unit.empty() ? "" : " ", unit);
+  constexpr std::array<const char*, 6> kPrefixes = {"k", "M", "G", "T", "P", "E"};
+  double scaled = static_cast<double>(value) / 1000;
+  size_t prefix = 0;
+  while (std::fabs(scaled) >= 999.95 && prefix + 1 < kPrefixes.size()) {
+    scaled /= 1000;
+    ++prefix;
+  }
+  const int decimals = std::fabs(scaled) < 99.995 ? 2 : 1;
+  return absl::StrCat(absl::StrFormat("%.*f ", decimals, scaled), kPrefixes[prefix], unit);
+}
+
+bool TerminalIsUtf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* value = std::getenv(name);
+    if (value == nullptr || *value == '\0') continue;
+    const std::string lower = absl::AsciiStrToLower(value);
+    return absl::StrContains(lower, "utf-8") || absl::StrContains(lower, "utf8");
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string HumanCount(int64_t count) { return Scaled(count, ""); }
+
+std::string HumanBytes(int64_t bytes) { return Scaled(bytes, "B"); }
+
+std::string HumanDuration(double seconds) {
+  if (!(seconds >= 0) || seconds > 1e9) return "?";
+  if (seconds < 9.95) return absl::StrFormat("%.1f s", seconds);
+  const auto whole = static_cast<int64_t>(std::llround(seconds));
+  if (whole < 60) return absl::StrCat(whole, " s");
+  if (whole < 3600) return absl::StrFormat("%d min %02d s", whole / 60, whole % 60);
+  return absl::StrFormat("%d h %02d min", whole / 3600, whole / 60 % 60);
+}
+
+std::string Percent(double fraction, int decimals) {
+  return absl::StrFormat("%.*f%%", decimals, 100 * fraction);
+}
+
+std::string Bar(double fraction, int width) {
+  const double clipped = std::isfinite(fraction) ? std::clamp(fraction, 0.0, 1.0) : 0.0;
+  const int filled = static_cast<int>(std::lround(clipped * width));
+  static const bool utf8 = TerminalIsUtf8();
+  std::string bar;
+  for (int i = 0; i < width; ++i) {
+    absl::StrAppend(&bar, i < filled ? (utf8 ? "█" : "#") : (utf8 ? "░" : "."));
+  }
+  return bar;
+}
+
+size_t DisplayWidth(absl::string_view text) {
+  size_t width = 0;
+  for (const char c : text) width += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  return width;
+}
+
+std::string RoundTrip(double value) {
+  if (!std::isfinite(value)) return "null";
+  std::array<char, 32> buffer;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return std::string(buffer.data(), end);
+}
+
+std::string JsonQuote(absl::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      quoted += '\\';
+      quoted += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      absl::StrAppendFormat(&quoted, "\\u%04x", static_cast<int>(c));
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + '"';
+}
+
+}  // namespace amc

@@ -1,0 +1,51 @@
+// A JobSpec from a job file and flags: shared by `amc submit` and `amc run`.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "amc/v1/job.pb.h"
+#include "server/cli/client.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
+
+namespace amc {
+
+// What flags say; what they leave out stays as the job file has it, or the server's default.
+struct JobFlags {
+  std::string file;  // a job file; may be empty
+  std::string model, data, name;
+  std::optional<double> budget;
+  std::optional<int64_t> budget_absolute;
+  std::optional<std::string> resource, agent, metric, reward, criterion, reconstruction, device;
+  std::optional<uint64_t> seed;
+  std::optional<int64_t> episodes, parallel_episodes, channel_multiple, reward_images,
+      report_images, batch, threads;
+  std::optional<double> min_preserve_ratio;
+  std::vector<std::string> frozen;
+  std::vector<std::string> settings;  // FIELD=VALUE
+  bool no_land = false, bf16 = false, allow_weak_baseline = false;
+};
+
+// All but the model, which is a positional argument of its commands.
+void AddJobFlags(CLI::App& app, JobFlags& flags);
+
+// The job file, if any, with the flags over it. Model and data still are paths or digests.
+// InvalidArgument names the flag or the field.
+absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags);
+
+// Sets the field at a dotted path ("search.ddpg.hidden=64") in `spec`; enums by their short name
+// ("l1") or their full one.
+absl::Status SetField(const std::string& assignment, v1::JobSpec& spec);
+
+// Uploads model and data where the spec names files, and puts their digests in their place; names
+// the job after the model's file if it has no name.
+absl::Status UploadInputs(Client& client, v1::JobSpec& spec);
+
+}  // namespace amc

@@ -1,0 +1,113 @@
+#include "server/cli/job_template.h"
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/status_macros.h"
+#include "env/cost/cost_model.h"
+#include "env/graph/groups.h"
+#include "server/cli/format.h"
+
+namespace amc {
+namespace {
+
+constexpr char kTemplate[] =
+    R"(// A job for `amc submit` or `amc run`: a JobSpec (proto/amc/v1/job.proto) as JSON. Lines that begin
+// with // or # are comments. Every field may be left out; what stands here are the defaults.
+// $SUMMARY
+{
+  "name": $NAME,
+  // Paths are relative to this file; a digest names what the server already has.
+  "model": $MODEL,
+  "data": $DATA,
+  "budget": {
+    // RESOURCE_MACS or RESOURCE_PARAMS
+    "resource": "RESOURCE_MACS",
+    // Of the original's cost; or "absolute": a number.
+    "ratio": 0.5,
+    // Use the budget up: clamp from below too.
+    "land": true
+  },
+  "search": {
+    // "ddpg-paper", "uniform" or "random"
+    "agent": "ddpg-paper",
+    "seed": 0,
+    // Candidates to measure, and how many are drawn at once (for as many workers).
+    "episodes": 200,
+    "parallel_episodes": 2,
+    // QUALITY_METRIC_TOP1, QUALITY_METRIC_TOP5 or QUALITY_METRIC_NEGATIVE_KL
+    "metric": "QUALITY_METRIC_TOP1",
+    // REWARD_KIND_QUALITY under a budget; without one REWARD_KIND_ERROR_LOG_MACS or ..._PARAMS
+    "reward": "REWARD_KIND_QUALITY",
+    // The paper's agent (He et al. 2018, sections 3.2 and 4).
+    "ddpg": {
+      "hidden": 300,
+      "actor_learning_rate": 1e-4,
+      "critic_learning_rate": 1e-3,
+      "soft_update": 0.01,
+      "discount": 1,
+      "batch": 64,
+      "warmup_episodes": 100,
+      "noise": 0.5,
+      "noise_decay": 0.95,
+      "replay_transitions": 2000,
+      "baseline_decay": 0.5
+    }
+  },
+  "space": {
+    "min_preserve_ratio": 0.2,
+    "channel_multiple": 1,
+    // Groups that stay whole. This network has:
+$GROUPS
+    "frozen": []
+  },
+  "evaluation": {
+    // CRITERION_L1, CRITERION_L2 or CRITERION_ENERGY
+    "criterion": "CRITERION_ENERGY",
+    // What ranks candidates: RECONSTRUCTION_NONE, _FAST or _STRONG. The winner always gets STRONG.
+    "reconstruction": "RECONSTRUCTION_FAST",
+    "reconstruction_images": 2000,
+    "samples_per_layer": 20000,
+    "recalibration_images": 1000,
+    "ridge": 1e-4,
+    // 0: the whole split
+    "reward_images": 0,
+    "report_images": 0,
+    // DEVICE_CPU or DEVICE_CUDA; PRECISION_FP32 or PRECISION_BF16
+    "device": "DEVICE_CPU",
+    "precision": "PRECISION_FP32",
+    "batch_size": 64,
+    // Of each worker.
+    "threads": 1
+  },
+  // Executions of one candidate before the job fails.
+  "max_attempts": 3,
+  // Search although the original is near chance.
+  "allow_weak_baseline": false
+}
+)";
+
+}  // namespace
+
+absl::StatusOr<std::string> JobTemplate(const std::string& model, const std::string& data,
+                                        const Graph& graph) {
+  AMC_ASSIGN_OR_RETURN(const Grouping grouping, BuildGroups(graph));
+  AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(graph));
+  std::string groups;
+  for (const PruneGroup& group : grouping.groups) {
+    absl::StrAppend(&groups, groups.empty() ? "" : "\n", "    //   ", JsonQuote(group.name), " (",
+                    group.channels, " channels)");
+  }
+  const std::string summary =
+      absl::StrCat(std::filesystem::path(model).filename().string(), ": ", HumanCount(cost.macs),
+                   " MACs, ", HumanCount(cost.params), " parameters");
+  return absl::StrReplaceAll(kTemplate,
+                             {{"$SUMMARY", summary},
+                              {"$NAME", JsonQuote(std::filesystem::path(model).stem().string())},
+                              {"$MODEL", JsonQuote(model)},
+                              {"$DATA", JsonQuote(data)},
+                              {"$GROUPS", groups.empty() ? "    //   none" : groups}});
+}
+
+}  // namespace amc

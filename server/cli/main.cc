@@ -1,0 +1,26 @@
+// amc: what people type. Starts in milliseconds because it is torch-free: commands that compute
+// execute amc-engine, the others talk gRPC or do arithmetic on the graph.
+//
+//   amc run resnet20.onnx --data cifar.pack --budget 0.5 -o out
+//   amc inspect resnet20.onnx
+#include <iterator>
+#include <vector>
+
+#include "base/log.h"
+#include "server/cli/commands.h"
+#include "server/cli/compute_commands.h"
+#include "server/cli/engine.h"
+
+int main(int argc, char** argv) {
+  amc::SetMinLogSeverity(amc::LogSeverity::kWarning);
+  std::vector<amc::Command> commands;
+  for (auto family : {amc::RunCommands(), amc::InspectCommands(),
+                      amc::ComputeCommands(amc::ExecHandlers(argc, argv)), amc::SubmitCommands(),
+                      amc::JobCommands(), amc::HistoryCommands()}) {
+    commands.insert(commands.end(), std::make_move_iterator(family.begin()),
+                    std::make_move_iterator(family.end()));
+  }
+  return amc::RunCommandLine(
+      "amc", "Compresses trained CNNs (ONNX) to a hard budget by reinforcement learning.", commands,
+      argc, argv);
+}

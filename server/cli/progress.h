@@ -1,0 +1,50 @@
+// A line that says how far a command is: rewritten in place on a terminal, a plain line now and
+// then elsewhere. Always on stderr, so that output stays clean.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace amc {
+
+// Thread-compatible.
+class ProgressLine {
+ public:
+  ProgressLine();
+  // A line still shown stays.
+  ~ProgressLine() { Finish(); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  // Shows `text` now: on a terminal at most ten times a second, elsewhere at most every ten seconds
+  // (the first, and those that are `important`, always).
+  void Show(const std::string& text, bool important = false);
+  // A line that stays.
+  void Say(const std::string& text);
+  // Ends the line shown, leaving its last state.
+  void Finish();
+
+ private:
+  void Write(const std::string& text);
+  const bool terminal_;
+  std::string pending_;  // latest text, when the terminal does not show it yet
+  bool open_ = false;
+  absl::Time last_ = absl::InfinitePast();
+};
+
+// How long the rest will take, from what was done since the meter was made (or restarted).
+class EtaMeter {
+ public:
+  explicit EtaMeter(int64_t done_before = 0) : start_(absl::Now()), done_before_(done_before) {}
+  // "ETA 1 min 20 s"; "ETA ?" before the first unit is done.
+  std::string Eta(int64_t done, int64_t total) const;
+
+ private:
+  absl::Time start_;
+  int64_t done_before_;
+};
+
+}  // namespace amc
