@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "env/cost/lattice.h"
+#include "base/log.h"
 
 namespace amc {
 
@@ -44,12 +44,14 @@ v1::Episode ToProto(const EvaluatedEpisode& evaluated, const Environment& env) {
   const Grouping& grouping = env.grouping();
   for (size_t i = 0; i < episode.policy.decisions.size(); ++i) {
     const Decision& decision = episode.policy.decisions[i];
-    const PruneGroup& group = grouping.groups[i];
+    const int group = grouping.FindGroup(decision.target);
+    AMC_CHECK(group >= 0) << "episode " << episode.number << ": no group " << decision.target;
+    const int64_t channels = grouping.groups[static_cast<size_t>(group)].channels;
     v1::Step* step = out.add_steps();
     step->set_group(decision.target);
     step->set_kept(decision.kept);
-    step->set_channels(group.channels);
-    step->set_executed(static_cast<double>(decision.kept) / static_cast<double>(group.channels));
+    step->set_channels(channels);
+    step->set_executed(static_cast<double>(decision.kept) / static_cast<double>(channels));
     step->set_action(i < episode.actions.size() ? episode.actions[i] : step->executed());
     if (i < episode.observations.size()) {
       for (const float feature : episode.observations[i].features) step->add_observation(feature);

@@ -27,7 +27,7 @@ class EventHub {
   void Shutdown();
 
   struct News {
-    uint64_t version = 0;                  // give it to the next Wait
+    uint64_t version = 0;                       // give it to the next Wait
     std::optional<v1::JobEvent> progress = {};  // if there is a newer one than `seen`
     bool shutdown = false;
   };

@@ -2,7 +2,8 @@
 //
 // One task at a time, computed on the thread that calls Run; heartbeats come from a second thread,
 // so that a lease lives as long as its process does. When the server goes away the task goes on
-// and its result is delivered to the server that comes back; a result that came too late is dropped.
+// and its result is delivered to the server that comes back; a result that came too late is
+// dropped.
 #pragma once
 
 #include <memory>
@@ -16,11 +17,11 @@
 namespace amc {
 
 struct WorkerOptions {
-  ChannelOptions server;             // where, and with which credentials
-  std::string cache_folder;          // downloaded models and data packs; made if it is not there
-  std::string artifacts_folder;      // the server's own artifacts/ on a shared file system: read in
-                                     //   place instead of downloading; empty: none
-  int threads = 1;                   // intra-op threads; jobs that ask for more are not matched
+  ChannelOptions server;         // where, and with which credentials
+  std::string cache_folder;      // downloaded models and data packs; made if it is not there
+  std::string artifacts_folder;  // the server's own artifacts/ on a shared file system: read in
+                                 //   place instead of downloading; empty: none
+  int threads = 1;               // intra-op threads; jobs that ask for more are not matched
   absl::Duration give_up_after = absl::InfiniteDuration();  // without a server: Unavailable
 };
 
