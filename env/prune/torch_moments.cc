@@ -49,7 +49,8 @@ absl::StatusOr<torch::Tensor> RidgeCholesky(torch::Tensor matrix, double ridge) 
     diagonal.add_(step * (factor - added));
     added = factor;
     auto [lower, info] = at::linalg_cholesky_ex(matrix);
-    if (info.max().item<int>() == 0) return lower;
+    // LAPACK does not mind NaN.
+    if (info.max().item<int>() == 0 && at::isfinite(lower).all().item<bool>()) return lower;
   }
   return absl::InvalidArgumentError(
       absl::StrCat("normal equations of ", matrix.size(-1),

@@ -71,6 +71,10 @@ std::vector<int64_t> UniformInner(const Grouping& grouping, const CostModel& cos
   return kept;
 }
 
+std::vector<std::string> List(const Arguments& arguments, const std::string& name) {
+  return absl::StrSplit(arguments.at(name), ',');
+}
+
 int64_t IntOr(const Arguments& arguments, const std::string& name, int64_t fallback) {
   const auto found = arguments.find(name);
   int64_t value = fallback;
@@ -92,7 +96,7 @@ absl::Status Run(const std::string& model, const std::string& data, Arguments ar
   prune.samples_per_layer = IntOr(arguments, "samples", prune.samples_per_layer);
   prune.recalibration_images = IntOr(arguments, "recalibration", prune.recalibration_images);
   bool first = true;
-  for (const std::string criterion : absl::StrSplit(arguments["criteria"], ',')) {
+  for (const std::string& criterion : List(arguments, "criteria")) {
     AMC_ASSIGN_OR_RETURN(prune.criterion, ParseCriterion(criterion));
     double start = Seconds();
     AMC_ASSIGN_OR_RETURN(const std::unique_ptr<LocalEvaluator> evaluator,
@@ -110,7 +114,7 @@ absl::Status Run(const std::string& model, const std::string& data, Arguments ar
     start = Seconds();
     AMC_RETURN_IF_ERROR(evaluator->pruner().Prepare(nullptr));
     std::printf("%-9s prepared in %.1f s\n", criterion.c_str(), Seconds() - start);
-    for (const std::string text : absl::StrSplit(arguments["ratios"], ',')) {
+    for (const std::string& text : List(arguments, "ratios")) {
       double ratio = 0;
       if (!absl::SimpleAtod(text, &ratio)) {
         return absl::InvalidArgumentError("ratio " + text + " is no number");
@@ -119,7 +123,7 @@ absl::Status Run(const std::string& model, const std::string& data, Arguments ar
       start = Seconds();  // scores of the criterion are found here, once
       AMC_RETURN_IF_ERROR(evaluator->pruner().Prune(kept, Reconstruction::kNone, nullptr).status());
       std::printf("%-9s chosen in %.1f s\n", criterion.c_str(), Seconds() - start);
-      for (const std::string name : absl::StrSplit(arguments["reconstructions"], ',')) {
+      for (const std::string& name : List(arguments, "reconstructions")) {
         AMC_ASSIGN_OR_RETURN(const Reconstruction reconstruction, ParseReconstruction(name));
         start = Seconds();
         AMC_RETURN_IF_ERROR(evaluator->pruner().Prune(kept, reconstruction, nullptr).status());
