@@ -1,0 +1,124 @@
+#include "server/artifact_service.h"
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "server/status_convert.h"
+
+namespace amc {
+namespace {
+
+constexpr size_t kChunk = size_t{1} << 20;
+
+absl::Status CheckHeader(const v1::Artifact& header) {
+  if (!IsSha256Hex(header.digest())) {
+    return FieldError("header.digest", absl::StrCat("\"", header.digest(), "\" is not a sha256"));
+  }
+  if (header.size() < 0) return FieldError("header.size", absl::StrCat(header.size(), " bytes"));
+  if (header.kind() == v1::ARTIFACT_KIND_UNSPECIFIED || !v1::ArtifactKind_IsValid(header.kind())) {
+    return FieldError("header.kind",
+                      absl::StrCat("unknown value ", static_cast<int>(header.kind())));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+grpc::Status ArtifactServiceImpl::UploadArtifact(
+    grpc::ServerContext*, grpc::ServerReader<v1::UploadArtifactRequest>* reader,
+    v1::Artifact* response) {
+  return ToGrpcStatus(Receive(*reader, *response));
+}
+
+absl::Status ArtifactServiceImpl::Receive(grpc::ServerReader<v1::UploadArtifactRequest>& reader,
+                                          v1::Artifact& response) {
+  v1::UploadArtifactRequest message;
+  if (!reader.Read(&message) || !message.has_header()) {
+    return absl::InvalidArgumentError("the first message of an upload carries the header");
+  }
+  v1::Artifact header = message.header();
+  AMC_RETURN_IF_ERROR(CheckHeader(header));
+  if (artifacts_->Contains(header.digest())) {
+    absl::StatusOr<v1::Artifact> known = store_->GetArtifact(header.digest());
+    if (known.ok()) {
+      response = *std::move(known);
+      return absl::OkStatus();
+    }
+  }
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore::Writer> writer,
+                       artifacts_->NewWriter());
+  int64_t size = 0;
+  while (reader.Read(&message)) {
+    if (!message.has_chunk() || message.chunk().size() > kChunk) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "after the header come chunks of at most ", kChunk, " bytes, not ",
+          message.has_chunk() ? absl::StrCat(message.chunk().size(), " bytes") : "a header"));
+    }
+    size += static_cast<int64_t>(message.chunk().size());
+    if (size > header.size()) {
+      return FieldError("header.size",
+                        absl::StrCat("says ", header.size(), " bytes, ", size, " have arrived"));
+    }
+    AMC_RETURN_IF_ERROR(writer->Append(message.chunk()));
+  }
+  AMC_RETURN_IF_ERROR(writer->Finish(header.digest(), header.size()));
+  header.set_create_time_ms(absl::ToUnixMillis(clock_->Now()));
+  AMC_RETURN_IF_ERROR(store_->PutArtifact(header));
+  response = header;
+  return absl::OkStatus();
+}
+
+grpc::Status ArtifactServiceImpl::DownloadArtifact(
+    grpc::ServerContext*, const v1::DownloadArtifactRequest* request,
+    grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) {
+  return ToGrpcStatus(Send(*request, *writer));
+}
+
+// The digest can only be known at the end: bytes before `offset` are read too, but not sent.
+absl::Status ArtifactServiceImpl::Send(const v1::DownloadArtifactRequest& request,
+                                       grpc::ServerWriter<v1::DownloadArtifactResponse>& writer) {
+  AMC_ASSIGN_OR_RETURN(const v1::Artifact artifact, store_->GetArtifact(request.digest()));
+  if (request.offset() < 0 || request.offset() > artifact.size()) {
+    return absl::OutOfRangeError(absl::StrCat("offset ", request.offset(), " of artifact ",
+                                              request.digest(), ", which has ", artifact.size(),
+                                              " bytes"));
+  }
+  AMC_ASSIGN_OR_RETURN(const std::string path, artifacts_->Path(request.digest()));
+  std::ifstream file(path, std::ios::binary);
+  Sha256 hash;
+  int64_t at = 0;
+  std::string buffer(kChunk, '\0');
+  v1::DownloadArtifactResponse response;
+  while (file) {
+    file.read(buffer.data(), static_cast<std::streamsize>(kChunk));
+    const auto count = static_cast<int64_t>(file.gcount());
+    if (count == 0) break;
+    hash.Update(absl::string_view(buffer.data(), static_cast<size_t>(count)));
+    const int64_t skip = std::clamp<int64_t>(request.offset() - at, 0, count);
+    at += count;
+    if (skip == count) continue;
+    response.set_chunk(buffer.data() + skip, static_cast<size_t>(count - skip));
+    if (!writer.Write(response)) return absl::CancelledError("the client went away");
+  }
+  if (hash.HexDigest() != request.digest()) {
+    return absl::DataLossError(absl::StrCat("artifact ", request.digest(),
+                                            ": the stored bytes no longer match their digest"));
+  }
+  return absl::OkStatus();
+}
+
+grpc::Status ArtifactServiceImpl::GetArtifact(grpc::ServerContext*,
+                                              const v1::GetArtifactRequest* request,
+                                              v1::Artifact* response) {
+  absl::StatusOr<v1::Artifact> artifact = store_->GetArtifact(request->digest());
+  if (!artifact.ok()) return ToGrpcStatus(artifact.status());
+  *response = *std::move(artifact);
+  return grpc::Status::OK;
+}
+
+}  // namespace amc

@@ -1,0 +1,126 @@
+#include "server/worker_registry.h"
+
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "server/channel.h"
+#include "server/status_convert.h"
+
+namespace amc {
+namespace {
+
+// A session is a capability: whoever knows it acts as the worker.
+std::string NewSession() {
+  std::random_device device;
+  return absl::StrFormat("%08x%08x%08x%08x", device(), device(), device(), device());
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> WorkerRegistry::Register(const v1::RegisterWorkerRequest& request) {
+  const std::string& uuid = request.uuid();
+  const v1::WorkerCapabilities& capabilities = request.capabilities();
+  if (uuid.empty() || uuid.size() > 128) {
+    return FieldError("uuid", absl::StrCat("has ", uuid.size(), " characters, not 1 to 128"));
+  }
+  if (capabilities.version() != Version()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("worker ", uuid, " on ", capabilities.hostname(), " is of version ",
+                     capabilities.version(), ", the server of ", Version()));
+  }
+  Member member{.worker = v1::Worker(), .session = NewSession()};
+  member.worker.set_uuid(uuid);
+  *member.worker.mutable_capabilities() = capabilities;
+  member.worker.set_state(v1::WORKER_STATE_IDLE);
+  member.worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto older = members_.find(uuid);
+    if (older != members_.end()) {
+      sessions_.erase(older->second.session);
+      member.worker.set_completed(older->second.worker.completed());
+    }
+    sessions_[member.session] = uuid;
+    members_[uuid] = member;
+  }
+  AMC_RETURN_IF_ERROR(store_->PutWorker(member.worker));
+  AMC_LOG(kInfo) << "worker " << uuid << " on " << capabilities.hostname()
+                 << " registered: " << capabilities.platform_id() << ", " << capabilities.threads()
+                 << " threads";
+  return member.session;
+}
+
+absl::StatusOr<WorkerView> WorkerRegistry::Find(const std::string& session) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) {
+    return absl::UnauthenticatedError("unknown or replaced session: register again");
+  }
+  v1::Worker& worker = members_.at(found->second).worker;
+  worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
+  worker.set_state(v1::WORKER_STATE_IDLE);
+  return WorkerView{.uuid = worker.uuid(), .capabilities = worker.capabilities()};
+}
+
+absl::StatusOr<std::string> WorkerRegistry::Unregister(const std::string& session) {
+  v1::Worker worker;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = sessions_.find(session);
+    if (found == sessions_.end()) {
+      return absl::UnauthenticatedError("unknown or replaced session");
+    }
+    const auto member = members_.find(found->second);
+    worker = member->second.worker;
+    members_.erase(member);
+    sessions_.erase(found);
+  }
+  worker.set_state(v1::WORKER_STATE_GONE);
+  worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
+  AMC_RETURN_IF_ERROR(store_->PutWorker(worker));
+  AMC_LOG(kInfo) << "worker " << worker.uuid() << " said goodbye";
+  return worker.uuid();
+}
+
+void WorkerRegistry::CountCompleted(const std::string& uuid) {
+  absl::MutexLock lock(&mutex_);
+  const auto member = members_.find(uuid);
+  if (member == members_.end()) return;
+  member->second.worker.set_completed(member->second.worker.completed() + 1);
+}
+
+void WorkerRegistry::MarkLost() {
+  const int64_t oldest = absl::ToUnixMillis(clock_->Now() - lost_after_);
+  std::vector<v1::Worker> lost;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto& [uuid, member] : members_) {
+      v1::Worker& worker = member.worker;
+      if (worker.state() == v1::WORKER_STATE_LOST || worker.last_seen_ms() > oldest) continue;
+      worker.set_state(v1::WORKER_STATE_LOST);
+      lost.push_back(worker);
+    }
+  }
+  for (const v1::Worker& worker : lost) {
+    AMC_LOG(kWarning) << "worker " << worker.uuid() << " on " << worker.capabilities().hostname()
+                      << " is lost";
+    const absl::Status status = store_->PutWorker(worker);
+    if (!status.ok()) AMC_LOG(kWarning) << "worker " << worker.uuid() << ": " << status;
+  }
+}
+
+void WorkerRegistry::Refresh(v1::Worker& worker) const {
+  absl::MutexLock lock(&mutex_);
+  const auto member = members_.find(worker.uuid());
+  if (member != members_.end()) {
+    worker = member->second.worker;
+  } else if (worker.state() != v1::WORKER_STATE_GONE) {
+    worker.set_state(v1::WORKER_STATE_LOST);  // of an earlier life of the server
+  }
+}
+
+}  // namespace amc
