@@ -20,7 +20,7 @@ struct EnvOptions {
   bool land_on_budget = true;   // also clamp from below, so that the budget is used up
   double min_preserve_ratio = 0.2;
   int64_t channel_multiple = 1;
-  std::vector<std::string> frozen;  // groups that stay whole
+  std::vector<std::string> frozen{};  // groups that stay whole
 };
 
 class AmcEnv : public Environment {
