@@ -31,8 +31,17 @@ constexpr size_t Index(TensorId id) { return static_cast<size_t>(id); }
 
 // ONNX's TensorProto.DataType, same numbers.
 enum class DataType : int32_t {
-  kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7, kString = 8,
-  kBool = 9, kFloat16 = 10, kDouble = 11, kBfloat16 = 16,
+  kUndefined = 0,
+  kFloat = 1,
+  kUint8 = 2,
+  kInt8 = 3,
+  kInt32 = 6,
+  kInt64 = 7,
+  kString = 8,
+  kBool = 9,
+  kFloat16 = 10,
+  kDouble = 11,
+  kBfloat16 = 16,
 };
 
 // Bytes of one element; 0 for types without a fixed size.
@@ -55,8 +64,8 @@ struct Tensor {
   DataType type = DataType::kFloat;
   bool shape_known = false;
   Shape shape;
-  bool is_constant = false;             // an initializer
-  std::shared_ptr<const Buffer> data;   // of a constant; null if weightless
+  bool is_constant = false;            // an initializer
+  std::shared_ptr<const Buffer> data;  // of a constant; null if weightless
 };
 
 // A tensor-valued attribute (of a Constant node that folding could not remove).
@@ -70,55 +79,84 @@ struct TensorValue {
 struct OpaqueAttribute {
   std::string bytes;
 };
-using Attribute = std::variant<int64_t, float, std::string, std::vector<int64_t>,
-                               std::vector<float>, std::vector<std::string>, TensorValue,
-                               OpaqueAttribute>;
+using Attribute =
+    std::variant<int64_t, float, std::string, std::vector<int64_t>, std::vector<float>,
+                 std::vector<std::string>, TensorValue, OpaqueAttribute>;
 
 // The operators whose meaning the graph knows. Everything else is kUnknown: carried along, a
 // barrier to pruning, refused when run.
 enum class Op {
-  kUnknown, kAdd, kAveragePool, kBatchNormalization, kClip, kConcat, kConstant, kConv, kDropout,
-  kFlatten, kGemm, kGlobalAveragePool, kHardSigmoid, kHardSwish, kIdentity, kLeakyRelu, kMatMul,
-  kMaxPool, kMul, kPad, kReduceMean, kRelu, kReshape, kSigmoid, kSlice, kSoftmax, kSplit, kSqueeze,
-  kSub, kTranspose, kUnsqueeze,
+  kUnknown,
+  kAdd,
+  kAveragePool,
+  kBatchNormalization,
+  kClip,
+  kConcat,
+  kConstant,
+  kConv,
+  kDropout,
+  kFlatten,
+  kGemm,
+  kGlobalAveragePool,
+  kHardSigmoid,
+  kHardSwish,
+  kIdentity,
+  kLeakyRelu,
+  kMatMul,
+  kMaxPool,
+  kMul,
+  kPad,
+  kReduceMean,
+  kRelu,
+  kReshape,
+  kSigmoid,
+  kSlice,
+  kSoftmax,
+  kSplit,
+  kSqueeze,
+  kSub,
+  kTranspose,
+  kUnsqueeze,
 };
 
 // The operator that ONNX calls `op_type` in `domain` ("" and "ai.onnx" are the default one).
 Op OpFromName(absl::string_view domain, absl::string_view op_type);
 
 struct Node {
-  std::string name;     // may be empty in ONNX files; NodeLabel() always says something
+  std::string name;  // may be empty in ONNX files; NodeLabel() always says something
   std::string domain;
   std::string op_type;
   Op op = Op::kUnknown;
   std::vector<TensorId> inputs;
   std::vector<TensorId> outputs;
   std::map<std::string, Attribute> attributes;
+  std::string doc_string;
 };
 
 struct Graph {
   std::string name;
   int64_t ir_version = 8;
   std::map<std::string, int64_t> opsets;  // domain ("" is ONNX's own) to version
-  std::string producer_name, producer_version, domain, doc_string;
+  std::string producer_name, producer_version, domain, doc_string, graph_doc_string;
   int64_t model_version = 0;
   std::map<std::string, std::string> metadata;
 
   std::vector<Tensor> tensors;
-  std::vector<Node> nodes;             // topological order
-  std::vector<TensorId> inputs;        // without initializers
+  std::vector<Node> nodes;       // topological order
+  std::vector<TensorId> inputs;  // without initializers
   std::vector<TensorId> outputs;
-  std::string batch_symbol;            // the name of the dynamic batch axis in the file, if any
+  std::string batch_symbol;  // the name of the dynamic batch axis in the file, if any
+  int64_t fixed_batch = 0;  // the batch size that the file fixed though the network takes any; or 0
 
   const Tensor& tensor(TensorId id) const { return tensors[Index(id)]; }
   Tensor& tensor(TensorId id) { return tensors[Index(id)]; }
   const Node& node(NodeId id) const { return nodes[Index(id)]; }
   Node& node(NodeId id) { return nodes[Index(id)]; }
   NodeId node_id(size_t i) const { return static_cast<NodeId>(i); }
-  int64_t opset() const;               // version of the default domain; 0 if absent
+  int64_t opset() const;  // version of the default domain; 0 if absent
 
   TensorId AddTensor(Tensor tensor);
-  NodeId AddNode(Node node);           // fills `op` from domain and op_type
+  NodeId AddNode(Node node);                          // fills `op` from domain and op_type
   TensorId FindTensor(absl::string_view name) const;  // kNone if absent
 };
 

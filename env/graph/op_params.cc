@@ -11,8 +11,16 @@
 namespace amc {
 namespace {
 
+// Amounts and sizes beyond this are corrupt; below it, sums and products of two do not overflow.
+constexpr int64_t kMaxAmount = int64_t{1} << 31;
+
 absl::Status NodeError(const Graph& graph, const Node& node, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(NodeLabel(graph, node), ": ", message));
+}
+
+// What ONNX allows and the graph cannot express.
+absl::Status Unsupported(const Graph& graph, const Node& node, absl::string_view message) {
+  return absl::UnimplementedError(absl::StrCat(NodeLabel(graph, node), ": ", message));
 }
 
 // The attribute `name` as T, or null when absent; InvalidArgument when it is of another type.
@@ -35,8 +43,8 @@ absl::StatusOr<std::vector<int64_t>> GetInts(const Graph& graph, const Node& nod
   return value == nullptr ? std::move(fallback) : *value;
 }
 
-absl::StatusOr<std::string> GetString(const Graph& graph, const Node& node,
-                                      const std::string& name, std::string fallback) {
+absl::StatusOr<std::string> GetString(const Graph& graph, const Node& node, const std::string& name,
+                                      std::string fallback) {
   AMC_ASSIGN_OR_RETURN(const std::string* value, Find<std::string>(graph, node, name));
   return value == nullptr ? std::move(fallback) : *value;
 }
@@ -58,6 +66,9 @@ absl::StatusOr<const Tensor*> ShapedInput(const Graph& graph, const Node& node, 
 
 // Constant integers from input `i`, int32 widened.
 absl::StatusOr<std::vector<int64_t>> InputInts(const Graph& graph, const Node& node, size_t i) {
+  if (!HasInput(node, i)) {
+    return NodeError(graph, node, absl::StrCat("input ", i, " is missing"));
+  }
   const Tensor& tensor = graph.tensor(node.inputs[i]);
   if (tensor.is_constant && tensor.type == DataType::kInt32 && tensor.data != nullptr) {
     std::vector<int64_t> values;
@@ -91,7 +102,7 @@ absl::StatusOr<Pair> GetPair(const Graph& graph, const Node& node, const std::st
                                   " entries, expected 2: only two spatial axes are supported"));
   }
   for (const int64_t value : values) {
-    if (value < minimum || value > (int64_t{1} << 31)) {
+    if (value < minimum || value > kMaxAmount) {
       return NodeError(graph, node, absl::StrCat(name, " holds ", value));
     }
   }
@@ -105,10 +116,11 @@ absl::Status GetWindow(const Graph& graph, const Node& node, const Tensor& input
   AMC_ASSIGN_OR_RETURN(params.dilation, GetPair(graph, node, "dilations", {1, 1}, 1));
   AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> pads, GetInts(graph, node, "pads", {0, 0, 0, 0}));
   AMC_ASSIGN_OR_RETURN(const std::string auto_pad, GetString(graph, node, "auto_pad", "NOTSET"));
-  if (pads.size() != 4 || std::any_of(pads.begin(), pads.end(), [](int64_t p) { return p < 0; })) {
+  const auto is_bad = [](int64_t p) { return p < 0 || p > kMaxAmount; };
+  if (pads.size() != 4 || std::any_of(pads.begin(), pads.end(), is_bad)) {
     return NodeError(graph, node,
                      absl::StrCat("pads [", absl::StrJoin(pads, ", "),
-                                  "], expected four numbers that are not negative"));
+                                  "], expected four numbers from 0 to 2^31"));
   }
   if (auto_pad == "NOTSET" || auto_pad.empty()) {
     params.pad_begin = {pads[0], pads[1]};
@@ -133,16 +145,16 @@ absl::Status GetWindow(const Graph& graph, const Node& node, const Tensor& input
 
 absl::StatusOr<const Tensor*> ImageInput(const Graph& graph, const Node& node) {
   AMC_ASSIGN_OR_RETURN(const Tensor* input, ShapedInput(graph, node, 0));
-  if (input->shape.size() != 4) {
-    return NodeError(graph, node,
-                     absl::StrCat("input ", input->name, " has the shape ",
-                                  ShapeToString(input->shape), ", expected N x C x H x W"));
+  const Shape& shape = input->shape;
+  if (shape.size() != 4 || std::count(shape.begin() + 1, shape.end(), kDynamic) != 0) {
+    return Unsupported(graph, node,
+                       absl::StrCat("input ", input->name, " has the shape ", ShapeToString(shape),
+                                    ", only N x C x H x W is supported"));
   }
   return input;
 }
 
-// Axes from input `i` (newer opsets) or the attribute (older ones); absent: nullopt-like empty with
-// `found` false.
+// Axes from input `i` (newer opsets) or the attribute (older ones).
 struct OptionalAxes {
   bool found = false;
   std::vector<int64_t> axes;
@@ -183,7 +195,7 @@ absl::StatusOr<float> GetFloat(const Graph& graph, const Node& node, const std::
 absl::StatusOr<ConvParams> GetConvParams(const Graph& graph, const Node& node) {
   AMC_ASSIGN_OR_RETURN(const Tensor* input, ImageInput(graph, node));
   AMC_ASSIGN_OR_RETURN(const Tensor* weight, ShapedInput(graph, node, 1));
-  if (weight->shape.size() != 4) {
+  if (weight->shape.size() != 4 || weight->shape[0] < 1 || weight->shape[1] < 1) {
     return NodeError(graph, node,
                      absl::StrCat("weight ", weight->name, " has the shape ",
                                   ShapeToString(weight->shape), ", expected O x I x KH x KW"));
@@ -192,8 +204,7 @@ absl::StatusOr<ConvParams> GetConvParams(const Graph& graph, const Node& node) {
   AMC_ASSIGN_OR_RETURN(params.groups, GetInt(graph, node, "group", 1));
   params.out_channels = weight->shape[0];
   params.kernel = {weight->shape[2], weight->shape[3]};
-  AMC_ASSIGN_OR_RETURN(const Pair kernel,
-                       GetPair(graph, node, "kernel_shape", params.kernel, 1));
+  AMC_ASSIGN_OR_RETURN(const Pair kernel, GetPair(graph, node, "kernel_shape", params.kernel, 1));
   if (kernel != params.kernel) {
     return NodeError(graph, node,
                      absl::StrCat("kernel_shape ", kernel[0], "x", kernel[1], ", but weight ",
@@ -201,8 +212,10 @@ absl::StatusOr<ConvParams> GetConvParams(const Graph& graph, const Node& node) {
   }
   const int64_t in_channels = input->shape[1];
   if (params.groups < 1 || params.groups > std::max<int64_t>(1, in_channels) ||
-      weight->shape[1] > (int64_t{1} << 31)) {
-    return NodeError(graph, node, absl::StrCat("group is ", params.groups));
+      weight->shape[1] > kMaxAmount) {
+    return NodeError(
+        graph, node,
+        absl::StrCat("group is ", params.groups, " for an input of ", in_channels, " channels"));
   }
   params.in_channels = weight->shape[1] * params.groups;
   if (params.in_channels != in_channels || params.out_channels % params.groups != 0) {
@@ -239,8 +252,8 @@ absl::StatusOr<ClipParams> GetClipParams(const Graph& graph, const Node& node) {
     auto values = Values<float>(graph, node.inputs[i]);
     if (!values.ok()) return Annotate(values.status(), NodeLabel(graph, node));
     if (values->size() != 1) {
-      return NodeError(graph, node, absl::StrCat("bound ", i, " has ", values->size(),
-                                                 " values, expected 1"));
+      return NodeError(graph, node,
+                       absl::StrCat("bound ", i, " has ", values->size(), " values, expected 1"));
     }
     (i == 1 ? params.min : params.max) = values->front();
   }
@@ -268,6 +281,15 @@ absl::StatusOr<PadParams> GetPadParams(const Graph& graph, const Node& node) {
     }
     params.value = values->front();
   }
+  if (params.mode != "constant" && params.mode != "reflect" && params.mode != "edge" &&
+      params.mode != "wrap") {
+    return NodeError(graph, node, absl::StrCat("mode is \"", params.mode, "\""));
+  }
+  for (const int64_t pad : pads) {
+    if (pad < -kMaxAmount || pad > kMaxAmount) {
+      return NodeError(graph, node, absl::StrCat("pads by ", pad));
+    }
+  }
   params.begin.assign(rank, 0);
   params.end.assign(rank, 0);
   if (HasInput(node, 3)) {  // opset 18: pads for the listed axes only
@@ -292,11 +314,32 @@ absl::StatusOr<PadParams> GetPadParams(const Graph& graph, const Node& node) {
   return params;
 }
 
+namespace {
+
+// The range that ONNX means by start, end and step on an axis of `size` positions.
+SliceParams::Range NormalizeRange(int64_t axis, int64_t size, int64_t start, int64_t end,
+                                  int64_t step) {
+  SliceParams::Range range{.axis = axis, .step = std::clamp(step, -kMaxAmount, kMaxAmount)};
+  if (start < 0) start += size;
+  if (end < 0) end += size;
+  if (size == 0) return range;
+  if (step > 0) {
+    range.start = std::clamp<int64_t>(start, 0, size);
+    range.end = std::max(range.start, std::clamp<int64_t>(end, 0, size));
+  } else {
+    range.start = std::clamp<int64_t>(start, 0, size - 1);
+    range.end = std::min(range.start, std::clamp<int64_t>(end, -1, size - 1));
+  }
+  return range;
+}
+
+}  // namespace
+
 absl::StatusOr<SliceParams> GetSliceParams(const Graph& graph, const Node& node) {
   AMC_ASSIGN_OR_RETURN(const Tensor* input, ShapedInput(graph, node, 0));
   const int64_t rank = static_cast<int64_t>(input->shape.size());
   std::vector<int64_t> starts, ends, axes, steps;
-  if (HasInput(node, 1) && HasInput(node, 2)) {
+  if (HasInput(node, 1)) {
     AMC_ASSIGN_OR_RETURN(starts, InputInts(graph, node, 1));
     AMC_ASSIGN_OR_RETURN(ends, InputInts(graph, node, 2));
     if (HasInput(node, 3)) {
@@ -305,10 +348,12 @@ absl::StatusOr<SliceParams> GetSliceParams(const Graph& graph, const Node& node)
     if (HasInput(node, 4)) {
       AMC_ASSIGN_OR_RETURN(steps, InputInts(graph, node, 4));
     }
-  } else {
+  } else if (node.attributes.count("starts") != 0) {
     AMC_ASSIGN_OR_RETURN(starts, GetInts(graph, node, "starts", {}));
     AMC_ASSIGN_OR_RETURN(ends, GetInts(graph, node, "ends", {}));
     AMC_ASSIGN_OR_RETURN(axes, GetInts(graph, node, "axes", {}));
+  } else {
+    return NodeError(graph, node, "starts are missing");
   }
   if (axes.empty()) {
     for (size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<int64_t>(i));
@@ -321,25 +366,20 @@ absl::StatusOr<SliceParams> GetSliceParams(const Graph& graph, const Node& node)
                                   " axes and ", steps.size(), " steps"));
   }
   SliceParams params;
+  std::vector<bool> seen(static_cast<size_t>(rank), false);
   for (size_t i = 0; i < starts.size(); ++i) {
-    SliceParams::Range range;
-    AMC_ASSIGN_OR_RETURN(range.axis, NormalizeAxis(graph, node, axes[i], rank));
-    range.step = steps[i];
-    const int64_t size = input->shape[static_cast<size_t>(range.axis)];
-    if (range.step <= 0) {
-      return NodeError(graph, node,
-                       absl::StrCat("step ", range.step, ": only positive steps are supported"));
+    AMC_ASSIGN_OR_RETURN(const int64_t axis, NormalizeAxis(graph, node, axes[i], rank));
+    if (seen[static_cast<size_t>(axis)]) {
+      return NodeError(graph, node, absl::StrCat("axis ", axis, " is listed twice"));
     }
+    seen[static_cast<size_t>(axis)] = true;
+    if (steps[i] == 0) return NodeError(graph, node, absl::StrCat("step 0 on axis ", axis));
+    const int64_t size = input->shape[static_cast<size_t>(axis)];
     if (size == kDynamic) {
-      if (starts[i] == 0 && ends[i] >= (int64_t{1} << 31) - 1 && range.step == 1) continue;
-      return NodeError(graph, node, "slices the batch axis");
+      if (starts[i] == 0 && ends[i] >= kMaxAmount - 1 && steps[i] == 1) continue;  // all of it
+      return Unsupported(graph, node, "slices the batch axis");
     }
-    const auto clamp = [size](int64_t at) {
-      return std::clamp<int64_t>(at < 0 ? at + size : at, 0, size);
-    };
-    range.start = clamp(starts[i]);
-    range.end = std::max(range.start, clamp(ends[i]));
-    params.ranges.push_back(range);
+    params.ranges.push_back(NormalizeRange(axis, size, starts[i], ends[i], steps[i]));
   }
   return params;
 }
@@ -423,8 +463,8 @@ absl::StatusOr<std::vector<int64_t>> GetPermutation(const Graph& graph, const No
   std::reverse(reversed.begin(), reversed.end());
   if (sorted != reversed) {
     return NodeError(graph, node,
-                     absl::StrCat("perm [", absl::StrJoin(permutation, ", "),
-                                  "] does not permute ", rank, " axes"));
+                     absl::StrCat("perm [", absl::StrJoin(permutation, ", "), "] does not permute ",
+                                  rank, " axes"));
   }
   return permutation;
 }
@@ -433,6 +473,7 @@ absl::StatusOr<std::vector<int64_t>> GetSplitSizes(const Graph& graph, const Nod
   AMC_ASSIGN_OR_RETURN(const Tensor* input, ShapedInput(graph, node, 0));
   AMC_ASSIGN_OR_RETURN(const int64_t axis, GetAxis(graph, node));
   const int64_t size = input->shape[static_cast<size_t>(axis)];
+  if (size == kDynamic) return Unsupported(graph, node, "splits the batch axis");
   std::vector<int64_t> sizes;
   if (HasInput(node, 1)) {
     AMC_ASSIGN_OR_RETURN(sizes, InputInts(graph, node, 1));
@@ -441,6 +482,9 @@ absl::StatusOr<std::vector<int64_t>> GetSplitSizes(const Graph& graph, const Nod
   }
   const int64_t parts = static_cast<int64_t>(node.outputs.size());
   if (sizes.empty() && parts > 0) {  // even parts; from opset 18 on the last may be smaller
+    if (graph.opset() < 18 && size % parts != 0) {
+      return NodeError(graph, node, absl::StrCat(parts, " equal parts of an axis of ", size));
+    }
     const int64_t part = (size + parts - 1) / parts;
     for (int64_t i = 0; i < parts; ++i) {
       sizes.push_back(std::min(part, std::max<int64_t>(0, size - i * part)));

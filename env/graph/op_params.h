@@ -2,12 +2,15 @@
 // differences (Clip, Pad, Slice, ReduceMean, Squeeze: attribute then, input now) hidden.
 //
 // Every function returns InvalidArgument, naming the node, when values are missing, have the wrong
-// length or make no sense. Two spatial dimensions throughout, in the order height, width.
+// length or make no sense, and Unimplemented for what ONNX allows and the graph cannot express (one
+// or three spatial axes, a part of the batch). Two spatial dimensions throughout, in the order
+// height, width. The shape of the first input must be known, and that of weights.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -46,7 +49,9 @@ struct PadParams {
 };
 absl::StatusOr<PadParams> GetPadParams(const Graph& graph, const Node& node);
 
-// One range per listed axis, normalised: axis and bounds non-negative, within the dimension.
+// One range per listed axis, normalised: axis and bounds non-negative, within the dimension; only
+// where the step is negative may the end be -1, before the first position. A range that takes the
+// whole batch axis is left out.
 struct SliceParams {
   struct Range {
     int64_t axis = 0, start = 0, end = 0, step = 1;  // end exclusive

@@ -100,8 +100,8 @@ class Builder {
         {});
     const int64_t extra = out - at_.c;
     Add("Pad", absl::StrCat(name, ".pad"),
-        {at_.tensor, IntVector(absl::StrCat(name, ".pads"),
-                               {0, extra / 2, 0, 0, 0, extra - extra / 2, 0, 0})},
+        {at_.tensor,
+         IntVector(absl::StrCat(name, ".pads"), {0, extra / 2, 0, 0, 0, extra - extra / 2, 0, 0})},
         {{"mode", std::string("constant")}});
     at_ = {at_.tensor, out, (at_.h + 1) / 2, (at_.w + 1) / 2};
   }
@@ -215,13 +215,13 @@ absl::StatusOr<Graph> BuildCifarResNet(absl::string_view name, int64_t n, bool s
   return b.Finish();
 }
 
-// Simonyan and Zisserman 2015, configuration D. Inputs of 224 get the original classifier, small ones
-// (CIFAR) a single linear layer, as is usual there.
+// Simonyan and Zisserman 2015, configuration D. Inputs of 224 get the original classifier, small
+// ones (CIFAR) a single linear layer, as is usual there.
 absl::StatusOr<Graph> BuildVgg16(absl::string_view name, const ZooOptions& options) {
   Builder b(name, options);
   int index = 0;
-  for (const int64_t channels : {64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512,
-                                 512, 512, 0}) {
+  for (const int64_t channels :
+       {64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0}) {
     const std::string label = absl::StrCat("features.", index++);
     if (channels == 0) {
       b.MaxPool(label, 2, 2);
@@ -267,8 +267,18 @@ absl::StatusOr<Graph> BuildMobileNetV1(absl::string_view name, const ZooOptions&
     int64_t out, stride;
   };
   int index = 0;
-  for (const Block& block : {Block{64, 1}, {128, 2}, {128, 1}, {256, 2}, {256, 1}, {512, 2},
-                             {512, 1}, {512, 1}, {512, 1}, {512, 1}, {512, 1}, {1024, 2},
+  for (const Block& block : {Block{64, 1},
+                             {128, 2},
+                             {128, 1},
+                             {256, 2},
+                             {256, 1},
+                             {512, 2},
+                             {512, 1},
+                             {512, 1},
+                             {512, 1},
+                             {512, 1},
+                             {512, 1},
+                             {1024, 2},
                              {1024, 1}}) {
     const std::string label = absl::StrCat("block", ++index);
     b.ConvNormRelu(absl::StrCat(label, ".dw"), absl::StrCat(label, ".dw.bn"), b.at().c, 3,
@@ -297,8 +307,13 @@ absl::StatusOr<Graph> BuildMobileNetV2(absl::string_view name, const ZooOptions&
     int64_t expansion, out, repeats, stride;
   };
   int index = 0;
-  for (const Stage& stage : {Stage{1, 16, 1, 1}, {6, 24, 2, small ? 1 : 2}, {6, 32, 3, 2},
-                             {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}}) {
+  for (const Stage& stage : {Stage{1, 16, 1, 1},
+                             {6, 24, 2, small ? 1 : 2},
+                             {6, 32, 3, 2},
+                             {6, 64, 4, 2},
+                             {6, 96, 3, 1},
+                             {6, 160, 3, 2},
+                             {6, 320, 1, 1}}) {
     for (int64_t repeat = 0; repeat < stage.repeats; ++repeat) {
       const std::string label = absl::StrCat("block", ++index);
       const Builder::Position start = b.at();

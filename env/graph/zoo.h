@@ -14,8 +14,8 @@ struct ZooOptions {
   int64_t in_channels = 3;
   int64_t height = 32, width = 32;
   int64_t classes = 10;
-  bool batch_norm = true;      // false: folded away, convolutions have a bias
-  bool weightless = false;     // shapes only; otherwise He-normal weights (He et al., ICCV 2015)
+  bool batch_norm = true;   // false: folded away, convolutions have a bias
+  bool weightless = false;  // shapes only; otherwise He-normal weights (He et al., ICCV 2015)
   uint64_t seed = 0;
 };
 
