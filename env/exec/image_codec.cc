@@ -25,6 +25,10 @@ absl::Status CheckSize(int64_t height, int64_t width) {
 }
 
 absl::StatusOr<Image> DecodePng(absl::string_view bytes) {
+  // libpng is content once it has the pixels; a whole file ends with this chunk and its checksum.
+  if (bytes.find("IEND\xae\x42\x60\x82") == absl::string_view::npos) {
+    return absl::InvalidArgumentError("damaged PNG: the data ends before the IEND chunk");
+  }
   png_image png{};
   png.version = PNG_IMAGE_VERSION;
   const auto error = [&png](absl::string_view what) {
