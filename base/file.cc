@@ -66,6 +66,7 @@ absl::Status ErrnoToStatus(int error, absl::string_view what, absl::string_view 
     case EROFS: code = absl::StatusCode::kPermissionDenied; break;
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
     case EMFILE: code = absl::StatusCode::kResourceExhausted; break;
     case EISDIR:
     case ENOTDIR: code = absl::StatusCode::kInvalidArgument; break;

@@ -45,7 +45,7 @@ absl::Status RemoveAbandoned(const std::string& folder) {
     const auto changed = entry->last_write_time(gone);
     if (!gone && changed < oldest) std::filesystem::remove(entry->path(), gone);
   }
-  return error ? ErrnoToStatus(error.value(), "readdir", folder) : absl::OkStatus();
+  return error ? ErrnoToStatus(error.value(), "cannot list", folder) : absl::OkStatus();
 }
 
 bool IsFile(const std::string& path) {
@@ -55,10 +55,10 @@ bool IsFile(const std::string& path) {
 
 absl::Status SyncFolder(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return ErrnoToStatus(errno, "open", path);
+  if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
   const int error = fsync(fd) == 0 ? 0 : errno;
   close(fd);
-  return error == 0 ? absl::OkStatus() : ErrnoToStatus(error, "fsync", path);
+  return error == 0 ? absl::OkStatus() : ErrnoToStatus(error, "cannot sync", path);
 }
 
 }  // namespace
@@ -85,7 +85,7 @@ absl::Status ArtifactStore::Writer::Append(absl::string_view bytes) {
     const ssize_t written = write(fd_, bytes.data(), bytes.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      return ErrnoToStatus(errno, "write", path_);
+      return ErrnoToStatus(errno, "cannot write", path_);
     }
     bytes.remove_prefix(static_cast<size_t>(written));
   }
@@ -109,10 +109,10 @@ absl::Status ArtifactStore::Writer::Finish(const std::string& expected_digest,
   // The bytes reach the disk before the name does, and the name before anybody is told.
   const int error = fsync(fd_) == 0 ? 0 : errno;
   close(std::exchange(fd_, -1));
-  if (error != 0) return ErrnoToStatus(error, "fsync", path_);
+  if (error != 0) return ErrnoToStatus(error, "cannot sync", path_);
   AMC_RETURN_IF_ERROR(MakeDirectories(FolderPath(root_, digest)));
   if (rename(path_.c_str(), FilePath(root_, digest).c_str()) != 0) {
-    return ErrnoToStatus(errno, "rename", path_);
+    return ErrnoToStatus(errno, "cannot rename", path_);
   }
   path_.clear();
   AMC_RETURN_IF_ERROR(SyncFolder(FolderPath(root_, digest)));
@@ -122,7 +122,7 @@ absl::Status ArtifactStore::Writer::Finish(const std::string& expected_digest,
 absl::StatusOr<std::unique_ptr<ArtifactStore::Writer>> ArtifactStore::NewWriter() {
   std::string path = root_ + "/tmp/upload-XXXXXX";
   const int fd = mkostemp(path.data(), O_CLOEXEC);
-  if (fd < 0) return ErrnoToStatus(errno, "mkostemp", path);
+  if (fd < 0) return ErrnoToStatus(errno, "cannot make", path);
   fchmod(fd, 0644);  // readers on the same file system may run as other users
   return std::unique_ptr<Writer>(new Writer(root_, std::move(path), fd));
 }
@@ -159,7 +159,7 @@ absl::StatusOr<std::string> ArtifactStore::Get(const std::string& digest) const 
 
 absl::Status ArtifactStore::Remove(const std::string& digest) {
   AMC_ASSIGN_OR_RETURN(const std::string path, Path(digest));
-  if (unlink(path.c_str()) != 0) return ErrnoToStatus(errno, "unlink", path);
+  if (unlink(path.c_str()) != 0) return ErrnoToStatus(errno, "cannot remove", path);
   return SyncFolder(FolderPath(root_, digest));
 }
 

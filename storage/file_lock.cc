@@ -15,10 +15,10 @@ namespace amc {
 
 absl::StatusOr<FileLock> FileLock::Acquire(const std::string& path) {
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return ErrnoToStatus(errno, "open", path);
+  if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
   FileLock lock(fd);
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return ErrnoToStatus(errno, "flock", path);
+    if (errno != EWOULDBLOCK) return ErrnoToStatus(errno, "cannot lock", path);
     char text[32];
     const ssize_t size = pread(fd, text, sizeof(text), 0);
     const std::string holder(text, size > 0 ? static_cast<size_t>(size) : 0);

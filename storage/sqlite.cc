@@ -64,10 +64,10 @@ absl::Status ToStatus(int code, int system_error, absl::string_view path, const 
 
 absl::Status SyncFile(const std::string& path, int flags) {
   const int fd = open(path.c_str(), flags | O_CLOEXEC);
-  if (fd < 0) return ErrnoToStatus(errno, "open", path);
+  if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
   const int error = fsync(fd) == 0 ? 0 : errno;
   close(fd);
-  return error == 0 ? absl::OkStatus() : ErrnoToStatus(error, "fsync", path);
+  return error == 0 ? absl::OkStatus() : ErrnoToStatus(error, "cannot sync", path);
 }
 
 std::string FolderOf(const std::string& path) {
@@ -86,6 +86,7 @@ Statement::~Statement() {
 }
 
 absl::StatusOr<bool> Statement::Step() {
+  errno = 0;
   switch (sqlite3_step(statement_)) {
     case SQLITE_ROW:
       return true;
@@ -228,7 +229,9 @@ void Database::Return(sqlite3_stmt* statement) {
 }
 
 absl::Status Database::LastError() const {
-  return ToStatus(sqlite3_extended_errcode(handle_), sqlite3_system_errno(handle_), path_,
+  // sqlite3 forgets the system's reason where a commit fails; errno still has it.
+  const int last = errno, kept = sqlite3_system_errno(handle_);
+  return ToStatus(sqlite3_extended_errcode(handle_), kept != 0 ? kept : last, path_,
                   sqlite3_errmsg(handle_));
 }
 
@@ -261,7 +264,7 @@ absl::Status Database::BackupTo(const std::string& path) {
   sqlite3_close(target);
   if (status.ok()) status = SyncFile(part, O_RDWR);
   if (status.ok() && rename(part.c_str(), path.c_str()) != 0) {
-    status = ErrnoToStatus(errno, "rename", part);
+    status = ErrnoToStatus(errno, "cannot rename", part);
   }
   if (!status.ok()) {
     unlink(part.c_str());

@@ -26,10 +26,8 @@ constexpr int kMaxReaders = 8;
 
 class SqliteStore final : public Store {
  public:
-  SqliteStore(FileLock lock, std::unique_ptr<Database> database)
-      : lock_(std::move(lock)),
-        readers_(database->path(), kMaxReaders),
-        writer_(std::move(database)) {}
+  SqliteStore(FileLock lock, const std::string& path, std::unique_ptr<Database> database)
+      : lock_(std::move(lock)), writer_(std::move(database)), readers_(path, kMaxReaders) {}
 
   absl::StatusOr<v1::Job> CreateJob(const v1::Job& job, const std::string& request_id,
                                     const std::string& spec_hash,
@@ -158,9 +156,11 @@ class SqliteStore final : public Store {
     return result;
   }
 
-  const FileLock lock_;  // outlives the connections
-  Readers readers_;
+  // Destroyed in reverse order: the last connection to close must be the writer's, which then moves
+  // the log into the database, and the lock goes after all of them.
+  const FileLock lock_;
   Writer writer_;
+  Readers readers_;
 };
 
 }  // namespace
@@ -171,7 +171,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path) 
   AMC_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
                        Database::Open(path, Database::Mode::kCreate));
   AMC_RETURN_IF_ERROR(Migrate(*database, SchemaMigrations()));
-  return std::make_unique<SqliteStore>(*std::move(lock), std::move(database));
+  return std::make_unique<SqliteStore>(*std::move(lock), path, std::move(database));
 }
 
 }  // namespace amc
