@@ -8,17 +8,21 @@
 namespace amc {
 namespace {
 
-void AddExecFlags(CLI::App& app, ExecFlags& flags, bool batch) {
-  app.add_option("--threads", flags.threads, "Threads; 0: every core this process may use")
+constexpr int64_t kMany = int64_t{1} << 40;
+
+void AddMachine(CLI::App& app, int& threads, std::string& device) {
+  app.add_option("--threads", threads, "Threads; 0: every core this process may use")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  if (batch) {
-    app.add_option("--batch", flags.batch, "Images run at once")
-        ->check(CLI::Range(1, 65536))
-        ->capture_default_str();
-  }
-  app.add_option("--device", flags.device, "cpu or cuda")
+  app.add_option("--device", device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+}
+
+void AddExecFlags(CLI::App& app, ExecFlags& flags) {
+  AddMachine(app, flags.threads, flags.device);
+  app.add_option("--batch", flags.batch, "Images run at once")
+      ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   app.add_flag("--bf16", flags.bf16, "Compute in bfloat16");
 }
@@ -31,6 +35,15 @@ void AddSource(CLI::App& app, SourceFlags& source) {
   group->add_option("--images", source.images,
                     "Folder with train/CLASS/*.{jpg,png} and test/CLASS/*.{jpg,png}");
   group->require_option(1);
+  app.add_option("--size", source.size,
+                 "Edge of the square that an image folder's images are resized and cropped to; 0: "
+                 "they all have one size")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  app.add_flag("--grayscale", source.grayscale, "One channel, of an image folder's images");
+  app.add_option("--limit", source.limit, "Training and test images at most, each; 0: all")
+      ->check(CLI::Range(int64_t{0}, kMany))
+      ->capture_default_str();
   app.add_option("--mean", source.mean,
                  "Mean of each channel, of pixels scaled to [0, 1]; measured if not given")
       ->expected(1, 16);
@@ -59,27 +72,28 @@ void AddPrune(CLI::App& app, PruneArgs& args) {
   what->require_option(1);
   app.add_option("-o,--output", args.output, "The smaller network, ONNX")->required();
   app.add_option("--data", args.data,
-                 "Data pack; needed by criterion energy and by reconstruction");
-  app.add_option("--criterion", args.criterion, "Which channels stay: l1, l2 or energy")
-      ->check(CLI::IsMember({"l1", "l2", "energy"}))
-      ->capture_default_str();
+                 "Data pack; without one the criterion is l1 or l2, and nothing is refitted");
+  app.add_option("--criterion", args.criterion,
+                 "Which channels stay: l1, l2, energy or greedy (default greedy, without data l2)")
+      ->check(CLI::IsMember({"l1", "l2", "energy", "greedy"}));
   app.add_option("--reconstruction", args.reconstruction,
-                 "Refit the remaining weights: none, fast or strong (default strong)")
+                 "Refit the remaining weights: none, fast or strong (default strong, without data "
+                 "none)")
       ->check(CLI::IsMember({"none", "fast", "strong"}));
   app.add_option("--reconstruction-images", args.images, "Images that reconstruction reads")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->check(CLI::Range(int64_t{1}, kMany))
       ->capture_default_str();
   app.add_option("--samples-per-layer", args.samples, "Output positions that refit a layer")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->check(CLI::Range(int64_t{1}, kMany))
       ->capture_default_str();
   app.add_option("--recalibration-images", args.recalibration, "Images that recalibrate batch norm")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->check(CLI::Range(int64_t{0}, kMany))
       ->capture_default_str();
   app.add_option("--ridge", args.ridge, "Ridge, relative to the mean diagonal")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--seed", args.seed, "Seed of the sampled positions")->capture_default_str();
-  AddExecFlags(app, args.exec, true);
+  AddExecFlags(app, args.exec);
   app.add_flag("--json", args.json, "Print a PruneInfo as JSON");
 }
 
@@ -87,7 +101,7 @@ void AddInfer(CLI::App& app, InferArgs& args) {
   app.add_option("MODEL", args.model, "The network, ONNX")->required();
   app.add_option("--input", args.input, "float32 .npy, N x C x H x W, preprocessed")->required();
   app.add_option("--output", args.output, "float32 .npy to write, N x outputs")->required();
-  AddExecFlags(app, args.exec, true);
+  AddExecFlags(app, args.exec);
 }
 
 void AddEval(CLI::App& app, EvalArgs& args) {
@@ -97,9 +111,9 @@ void AddEval(CLI::App& app, EvalArgs& args) {
       ->check(CLI::IsMember({"reconstruction", "reward", "report"}))
       ->capture_default_str();
   app.add_option("--limit", args.images, "Images at most; 0: the whole split")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->check(CLI::Range(int64_t{0}, kMany))
       ->capture_default_str();
-  AddExecFlags(app, args.exec, true);
+  AddExecFlags(app, args.exec);
   app.add_flag("--json", args.json, "Print an EvalInfo as JSON");
 }
 
@@ -115,23 +129,26 @@ void AddTraining(CLI::App& app, TrainArgs& args) {
   app.add_option("--lr", args.learning_rate, "Peak learning rate; falls along a cosine")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_option("--warmup-epochs", args.warmup_epochs, "Epochs in which it rises to the peak")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--momentum", args.momentum, "Momentum of SGD")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--weight-decay", args.weight_decay, "L2 penalty")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_option("--label-smoothing", args.label_smoothing, "Share given to the other classes")
+      ->check(CLI::Range(0.0, 0.99))
+      ->capture_default_str();
   app.add_option("--crop-padding", args.crop_padding,
                  "Random crops of images padded by this much; -1: an eighth of the image")
       ->check(CLI::Range(-1, 1024))
       ->capture_default_str();
   app.add_flag("--flip,!--no-flip", args.flip, "Random horizontal flips (the default)");
-  app.add_option("--limit", args.limit, "Training images at most; 0: all")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-      ->capture_default_str();
   app.add_option("--seed", args.seed, "Seed of weights, order and augmentation")
       ->capture_default_str();
-  AddExecFlags(app, args.exec, false);
+  AddMachine(app, args.threads, args.device);
   app.add_flag("--json", args.json, "Print a TrainInfo as JSON");
 }
 
@@ -145,6 +162,7 @@ void AddTrain(CLI::App& app, TrainArgs& args) {
 void AddFinetune(CLI::App& app, TrainArgs& args) {
   args.epochs = 5;
   args.learning_rate = 0.01;
+  args.warmup_epochs = 0;
   app.add_option("MODEL", args.model, "The network to go on with, ONNX")->required();
   AddTraining(app, args);
 }
@@ -153,17 +171,14 @@ void AddDataPack(CLI::App& app, DataPackArgs& args) {
   AddSource(app, args.source);
   app.add_option("-o,--output", args.output, "The pack")->required();
   app.add_option("--reconstruction", args.reconstruction,
-                 "Images that refit weights, drawn from the training images")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
-      ->capture_default_str();
+                 "Images that refit weights, of the training images (default 5000, or all)")
+      ->check(CLI::Range(int64_t{1}, kMany));
   app.add_option("--reward", args.reward,
-                 "Images that rank candidates, drawn from the test images; 0: half of them")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-      ->capture_default_str();
+                 "Images that rank candidates, of the test images (default half of them)")
+      ->check(CLI::Range(int64_t{1}, kMany));
   app.add_option("--report", args.report,
-                 "Images that measure the result, drawn from the other test images; 0: the rest")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-      ->capture_default_str();
+                 "Images that measure the result, of the other test images (default the rest)")
+      ->check(CLI::Range(int64_t{1}, kMany));
   app.add_option("--seed", args.seed, "Seed of the draw")->capture_default_str();
   app.add_flag("--json", args.json, "Print a PackInfo as JSON");
 }

@@ -24,9 +24,8 @@ struct ExecFlags {
 struct PruneArgs {
   ExecFlags exec;
   std::string model, output, policy, data;
-  double ratio = 0;  // of every group; 0: by policy
-  std::string criterion = "energy";
-  std::string reconstruction;  // empty: "strong" with data, "none" without
+  double ratio = 0;                       // of every group; 0: by policy
+  std::string criterion, reconstruction;  // empty: the default, see --help
   int64_t images = 2000, samples = 20000, recalibration = 1000;
   double ridge = 1e-4;
   uint64_t seed = 0;
@@ -45,23 +44,27 @@ struct EvalArgs {
   bool json = false;
 };
 
-// Where training images come from: exactly one of the folders.
+// Where images come from: exactly one of the folders.
 struct SourceFlags {
   std::string idx, cifar, images;
+  int64_t size = 0;                    // of an image folder's: resized and cropped; 0: as they are
+  bool grayscale = false;              // likewise
+  int64_t limit = 0;                   // training images and test images at most; 0: all
   std::vector<float> mean, deviation;  // empty: measured on the training images
 };
 
 struct TrainArgs {
-  ExecFlags exec;
+  int threads = 0;  // 0: every core this process may use
+  std::string device = "cpu";
   SourceFlags source;
-  std::string arch;   // train: a zoo network
+  std::string arch;   // train: a network that BuildNetwork knows
   std::string model;  // finetune: an ONNX file
   std::string output;
-  int64_t epochs = 20, batch = 128;
-  double learning_rate = 0.1, momentum = 0.9, weight_decay = 5e-4;
+  int64_t epochs = 15, batch = 128;
+  double learning_rate = 0.1, warmup_epochs = 1, momentum = 0.9, weight_decay = 5e-4;
+  double label_smoothing = 0;
   int64_t crop_padding = -1;  // -1: an eighth of the image
   bool flip = true;
-  int64_t limit = 0;  // training images at most; 0: all
   uint64_t seed = 0;
   bool json = false;
 };
@@ -69,7 +72,7 @@ struct TrainArgs {
 struct DataPackArgs {
   SourceFlags source;
   std::string output;
-  int64_t reconstruction = 5000, reward = 0, report = 0;  // 0: half of the test images each
+  int64_t reconstruction = -1, reward = -1, report = -1;  // -1: the default, see --help
   uint64_t seed = 0;
   bool json = false;
 };

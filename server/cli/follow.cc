@@ -49,7 +49,8 @@ class Narrator {
  private:
   void TellEpisode(const v1::JobEvent& event) {
     const v1::Episode& episode = event.episode();
-    if (!best_ || event.best_episode() == episode.number()) best_ = episode;
+    const bool first = !best_;
+    if (first || event.best_episode() == episode.number()) best_ = episode;
     done_ = std::max(done_, episode.number() + 1);
     const double macs = job_.original_cost().macs() > 0
                             ? static_cast<double>(best_->cost().macs()) /
@@ -60,7 +61,7 @@ class Narrator {
                         episode.number() + 1, job_.episodes_total(), event.best_reward(),
                         best_->number(), Percent(best_->measurement().top1(), 2), Percent(macs),
                         meter_.Eta(done_, job_.episodes_total())),
-        episode.number() + 1 == job_.episodes_total());
+        first || episode.number() + 1 == job_.episodes_total());
   }
 
   const v1::Job& job_;

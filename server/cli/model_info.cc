@@ -67,6 +67,14 @@ std::string AxisSummary(const v1::Group& group) {
   return absl::StrJoin(parts, ", ");
 }
 
+// "Conv conv2 and 3 more"
+std::string FirstConsumer(const v1::Group& group) {
+  if (group.consumers().empty()) return "";
+  const int others = group.consumers_size() - 1;
+  return others == 0 ? group.consumers(0)
+                     : absl::StrCat(group.consumers(0), " and ", others, " more");
+}
+
 std::string WithRatio(int64_t cost, int64_t whole) {
   const double ratio = whole > 0 ? static_cast<double>(cost) / static_cast<double>(whole) : 1;
   return absl::StrCat(cost, " (", HumanCount(cost), ", ", Percent(ratio), ")");
@@ -144,15 +152,18 @@ std::string ModelInfoText(const v1::ModelInfo& info, bool axes, bool layers) {
                     " parameters\n");
   }
 
-  std::vector<Table::Column> columns = {
-      {"group"}, {"channels", Align::kRight}, {"cells", Align::kRight}, {"axes"}, {"read by"}};
+  std::vector<Table::Column> columns = {{"group"},
+                                        {"channels", Align::kRight},
+                                        {"cells", Align::kRight},
+                                        {"axes"},
+                                        {"first read by"}};
   if (info.has_policy()) columns.insert(columns.begin() + 2, {"kept", Align::kRight});
   Table groups(std::move(columns));
   for (int i = 0; i < info.groups_size(); ++i) {
     const v1::Group& group = info.groups(i);
     std::vector<std::string> row = {group.name(), absl::StrCat(group.channels()),
                                     absl::StrCat(group.cells()), AxisSummary(group),
-                                    absl::StrJoin(group.consumers(), ", ")};
+                                    FirstConsumer(group)};
     if (info.has_policy()) {
       row.insert(row.begin() + 2, absl::StrCat(info.policy().decisions(i).kept()));
     }

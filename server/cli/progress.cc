@@ -33,7 +33,9 @@ std::string Clip(const std::string& text, size_t columns) {
 
 }  // namespace
 
-ProgressLine::ProgressLine() : terminal_(::isatty(STDERR_FILENO) == 1) {}
+ProgressLine::ProgressLine()
+    : terminal_(::isatty(STDERR_FILENO) == 1),
+      last_(terminal_ ? absl::InfinitePast() : absl::Now()) {}
 
 void ProgressLine::Write(const std::string& text) {
   if (terminal_) {
@@ -65,7 +67,7 @@ void ProgressLine::Say(const std::string& text) {
 }
 
 void ProgressLine::Finish() {
-  if (!pending_.empty()) Write(pending_);
+  if (terminal_ && !pending_.empty()) Write(pending_);
   if (open_) std::fputs("\n", stderr);
   open_ = false;
 }

@@ -19,8 +19,8 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  // Shows `text` now: on a terminal at most ten times a second, elsewhere at most every ten seconds
-  // (the first, and those that are `important`, always).
+  // Shows `text` now if it is `important`, otherwise when it is time: on a terminal ten times a
+  // second, elsewhere every ten seconds, so that short commands say nothing.
   void Show(const std::string& text, bool important = false);
   // A line that stays.
   void Say(const std::string& text);
@@ -32,7 +32,7 @@ class ProgressLine {
   const bool terminal_;
   std::string pending_;  // latest text, when the terminal does not show it yet
   bool open_ = false;
-  absl::Time last_ = absl::InfinitePast();
+  absl::Time last_;
 };
 
 // How long the rest will take, from what was done since the meter was made (or restarted).

@@ -1,0 +1,108 @@
+// eval and infer: a network on images.
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "amc/v1/inspect.pb.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "env/cost/cost_model.h"
+#include "env/exec/evaluate.h"
+#include "env/exec/network.h"
+#include "env/graph/onnx_import.h"
+#include "server/cli/format.h"
+#include "server/cli/json.h"
+#include "server/engine/commands.h"
+#include "server/engine/npy.h"
+
+namespace amc {
+namespace {
+
+absl::StatusOr<Split> ParseSplit(const std::string& name) {
+  for (const Split split : {Split::kReconstruction, Split::kReward, Split::kReport}) {
+    if (name == std::string(SplitName(split))) return split;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("no split is called ", name));
+}
+
+// Whether images of `shape` (N first) are what the network's only input takes.
+absl::Status CheckInput(const Graph& graph, const std::vector<int64_t>& shape) {
+  if (graph.inputs.size() != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the network has ", graph.inputs.size(), " inputs, want 1"));
+  }
+  const Tensor& input = graph.tensor(graph.inputs[0]);
+  const bool fits = input.shape.size() == shape.size() && !shape.empty() && shape[0] > 0 &&
+                    std::equal(shape.begin() + 1, shape.end(), input.shape.begin() + 1);
+  if (fits) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("images of shape ", ShapeToString(shape),
+                                                 ", but input ", input.name, " is ",
+                                                 ShapeToString(input.shape)));
+}
+
+}  // namespace
+
+absl::Status RunEval(const EvalArgs& args) {
+  AMC_ASSIGN_OR_RETURN(EvaluateOptions options, [&]() -> absl::StatusOr<EvaluateOptions> {
+    EvaluateOptions prepared;
+    AMC_ASSIGN_OR_RETURN(prepared.exec, PrepareExec(args.exec));
+    prepared.max_images = args.images;
+    return prepared;
+  }());
+  AMC_ASSIGN_OR_RETURN(const Split split, ParseSplit(args.split));
+  AMC_ASSIGN_OR_RETURN(const Graph graph, LoadOnnx(args.model));
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<DataPack> pack, DataPack::Open(args.data));
+  ProgressLine line;
+  options.progress = ShowProgress(line, "images");
+  const absl::Time start = absl::Now();
+  const absl::StatusOr<Quality> quality = Evaluate(graph, *pack, split, options);
+  const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  line.Finish();
+  AMC_RETURN_IF_ERROR(Annotate(quality.status(), args.model));
+  AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(graph));
+
+  v1::EvalInfo info;
+  info.set_model(args.model);
+  info.set_data(args.data);
+  info.set_split(args.split);
+  v1::Measurement& measured = *info.mutable_measurement();
+  measured.set_top1(quality->top1);
+  measured.set_top5(quality->top5);
+  measured.set_loss(quality->loss);
+  measured.set_images(quality->images);
+  measured.mutable_cost()->set_macs(cost.macs);
+  measured.mutable_cost()->set_params(cost.params);
+  info.set_seconds(seconds);
+  info.set_images_per_second(static_cast<double>(quality->images) / seconds);
+  if (args.json) {
+    PrintJson(info);
+  } else {
+    std::puts(absl::StrFormat("%s: top-1 %s, top-5 %s, loss %.4f on %d %s images (%s MACs, %.0f "
+                              "images a second)",
+                              args.model, Percent(quality->top1, 2), Percent(quality->top5, 2),
+                              quality->loss, quality->images, args.split, HumanCount(cost.macs),
+                              info.images_per_second())
+                  .c_str());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunInfer(const InferArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const ExecOptions exec, PrepareExec(args.exec));
+  AMC_ASSIGN_OR_RETURN(const Graph graph, LoadOnnx(args.model));
+  AMC_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(args.input));
+  const absl::StatusOr<NpyArray> input = ParseNpy(bytes);
+  AMC_RETURN_IF_ERROR(Annotate(input.status(), args.input));
+  AMC_RETURN_IF_ERROR(Annotate(CheckInput(graph, input->shape), args.input));
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network, Network::Create(graph, exec));
+  const int64_t images = input->shape[0];
+  NpyArray output;
+  AMC_ASSIGN_OR_RETURN(output.values, network->Run(input->values, images));
+  output.shape = {images, static_cast<int64_t>(output.values.size()) / images};
+  return WriteFileAtomically(args.output, SerializeNpy(output));
+}
+
+}  // namespace amc

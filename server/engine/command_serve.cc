@@ -1,0 +1,54 @@
+// serve and worker: the two long-lived processes.
+#include <cstdio>
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "server/engine/commands.h"
+#include "server/server.h"
+#include "server/worker/worker.h"
+
+namespace amc {
+namespace {
+
+std::string DefaultCache() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
+    return absl::StrCat(cache, "/amc");
+  }
+  const char* home = std::getenv("HOME");
+  return absl::StrCat(home != nullptr ? home : "/tmp", "/.cache/amc");
+}
+
+}  // namespace
+
+absl::Status RunServe(const ServeArgs& args) {
+  SetMinLogSeverity(LogSeverity::kInfo);
+  TuneProcess(1);
+  ServerOptions options;
+  options.address = args.address;
+  options.data_folder = args.data_folder;
+  options.max_running_jobs = args.max_running_jobs;
+  options.tls_certificate_file = args.tls_certificate;
+  options.tls_key_file = args.tls_key;
+  options.token = args.token;
+  return RunServer(options, [](const std::string& address) {
+    std::puts(absl::StrCat("listening on ", address).c_str());
+    std::fflush(stdout);
+  });
+}
+
+absl::Status RunWorkerProcess(const WorkerArgs& args) {
+  SetMinLogSeverity(LogSeverity::kInfo);
+  TuneProcess(args.threads);
+  WorkerOptions options;
+  options.server.address = args.server;
+  options.server.ca_file = args.ca_file;
+  options.server.token = args.token;
+  options.cache_folder = args.cache_folder.empty() ? DefaultCache() : args.cache_folder;
+  options.artifacts_folder = args.artifacts_folder;
+  options.threads = args.threads;
+  if (args.give_up_after > 0) options.give_up_after = absl::Seconds(args.give_up_after);
+  return RunWorker(options);
+}
+
+}  // namespace amc
