@@ -2,30 +2,29 @@
 
 #include <malloc.h>
 
-#include <cctype>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "env/exec/torch_api.h"
 //
-#include <ATen/Version.h>
 #include <torch/version.h>
 
 namespace amc {
 namespace {
 
-// "avx512", "avx2", "default": the kernels that libtorch picked on this machine. Its own accessor
-// changed its name between releases; the line in the configuration report did not.
-std::string CpuCapability() {
-  constexpr absl::string_view kKey = "CPU capability usage: ";
-  const std::string config = at::show_config();
-  const size_t start = config.find(kKey.data());
-  if (start == std::string::npos) return "unknown";
-  std::string name;
-  for (size_t i = start + kKey.size(); i < config.size() && std::isalnum(config[i]) != 0; ++i) {
-    name += static_cast<char>(std::tolower(config[i]));
-  }
-  return name.empty() ? "default" : name;
+// The widest of the instruction sets by which libtorch, oneDNN and OpenBLAS choose their kernels.
+std::string InstructionSet() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bf16")) return "avx512_bf16";
+  if (__builtin_cpu_supports("avx512vnni")) return "avx512_vnni";
+  if (__builtin_cpu_supports("avx512f")) return "avx512";
+  if (__builtin_cpu_supports("avx2")) return "avx2";
+  return "x86_64";
+#elif defined(__aarch64__)
+  return "aarch64";
+#else
+  return "generic";
+#endif
 }
 
 }  // namespace
@@ -55,7 +54,7 @@ int NumThreads() { return at::get_num_threads(); }
 
 std::string NumericsId(const ExecOptions& options) {
   const std::string device =
-      options.device == Device::kCuda ? "cuda" : absl::StrCat("cpu:", CpuCapability());
+      options.device == Device::kCuda ? "cuda" : absl::StrCat("cpu:", InstructionSet());
   return absl::StrCat(device, ":torch", TORCH_VERSION, ":threads", NumThreads(), ":batch",
                       options.batch_size, ":",
                       options.precision == Precision::kBfloat16 ? "bf16" : "fp32");

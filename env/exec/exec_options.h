@@ -29,7 +29,7 @@ void TuneProcess(int threads);
 int NumThreads();
 
 // Everything that may change a result bit: CPU instruction set, libtorch version, threads, batch,
-// device, precision. "cpu:avx512:torch1.13.1:threads1:batch64:fp32".
+// device, precision. "cpu:avx512_bf16:torch1.13.1:threads1:batch64:fp32".
 std::string NumericsId(const ExecOptions& options);
 
 // FailedPrecondition with what to do when the device is not there ("cuda asked for, but ...").
