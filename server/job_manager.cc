@@ -45,6 +45,10 @@ JobManager::~JobManager() { Shutdown(); }
 
 absl::Status JobManager::TakeUp() {
   AMC_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, context_.store->UnfinishedJobs());
+  // All of them at once, so that workers which kept their leases find them.
+  for (const v1::Job& job : jobs) {
+    AMC_RETURN_IF_ERROR(context_.board->OpenJob(job, /*forgive=*/false));
+  }
   absl::MutexLock lock(&mutex_);
   for (const v1::Job& job : jobs) {
     AMC_LOG(kInfo) << "taking up job " << job.id() << " (" << v1::JobState_Name(job.state()) << ", "
@@ -82,6 +86,7 @@ absl::StatusOr<v1::Job> JobManager::Cancel(const std::string& id) {
       entries_.erase(entry);
     }
   }
+  context_.board->CloseJob(id);  // one that was queued may have been open
   AMC_ASSIGN_OR_RETURN(v1::Job job, context_.store->GetJob(id));
   if (job.state() == v1::JOB_STATE_CANCELLED) return job;
   if (Ended(job.state())) {

@@ -23,7 +23,8 @@ class JobManager {
   JobManager(const JobContext& context, int max_running);
   ~JobManager();  // Shutdown()
 
-  // Queues every job of the store that has not ended, oldest first. Once, before any other call.
+  // Queues every job of the store that has not ended, oldest first, and opens their tasks. Once,
+  // before workers can call.
   absl::Status TakeUp();
 
   // Stores a prepared job and queues it. Errors as Store::CreateJob.

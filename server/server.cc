@@ -103,6 +103,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   parts->environment_service = std::make_unique<EnvironmentServiceImpl>(
       parts->models.get(), clock, options.max_environments, options.environment_idle);
 
+  // Leases that were open when the last server went get a fresh term, so that their workers can
+  // take them up by heartbeat.
+  AMC_RETURN_IF_ERROR(
+      parts->store->ExtendOpenLeases(absl::ToUnixMillis(clock->Now() + options.lease_term)));
+  AMC_RETURN_IF_ERROR(parts->jobs->TakeUp());
+
   static const bool plugins = [] {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -130,11 +136,6 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   if (!absl::StartsWith(options.address, "unix:")) {
     parts->address = absl::StrCat(options.address.substr(0, options.address.rfind(':')), ":", port);
   }
-  // Leases that were open when the last server went get a fresh term, so that their workers can
-  // take them up by heartbeat.
-  AMC_RETURN_IF_ERROR(
-      parts->store->ExtendOpenLeases(absl::ToUnixMillis(clock->Now() + options.lease_term)));
-  AMC_RETURN_IF_ERROR(parts->jobs->TakeUp());
   Parts* const running = parts.get();
   parts->timer = std::thread([running] { running->Tick(); });
   AMC_LOG(kInfo) << "serving on " << parts->address << ", data in " << options.data_folder;

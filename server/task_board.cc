@@ -28,8 +28,9 @@ TaskBoard::TaskBoard(Store* store, EventHub* hub, const Clock* clock, TaskBoardO
 absl::Status TaskBoard::OpenJob(const v1::Job& job, bool forgive) {
   AMC_ASSIGN_OR_RETURN(std::vector<TaskRecord> records, store_->Tasks(job.id()));
   absl::MutexLock lock(&mutex_);
-  Job& entry = jobs_[job.id()];
-  entry = Job();
+  const auto [place, is_new] = jobs_.try_emplace(job.id());
+  if (!is_new) return absl::OkStatus();
+  Job& entry = place->second;
   entry.job = job;
   entry.order = ++opened_;
   for (TaskRecord& record : records) {
@@ -209,48 +210,39 @@ std::vector<v1::LeaseRef> TaskBoard::Renew(const std::string& worker,
 absl::Status TaskBoard::Complete(const std::string& worker,
                                  const v1::CompleteTaskRequest& request) {
   const v1::LeaseRef& ref = request.lease();
-  v1::CompleteTaskRequest content = request;
-  content.clear_session();  // a worker that registered again repeats itself under another session
-  const std::string fingerprint = content.SerializeAsString();
-
-  absl::MutexLock lock(&mutex_);
-  Peer& peer = peers_[worker];
-  if (peer.completed == fingerprint) return absl::OkStatus();
-  Task* task = FindTask(ref.job(), ref.task());
-  while (task != nullptr && task->busy) {
-    changed_.Wait(&mutex_);
-    task = FindTask(ref.job(), ref.task());
+  if (request.outcome_case() == v1::CompleteTaskRequest::OUTCOME_NOT_SET) {
+    return absl::InvalidArgumentError("outcome: neither result nor error is set");
   }
-  if (task == nullptr) {
-    return absl::AbortedError(absl::StrCat(Describe(ref.job(), ref.task()), " is not open"));
-  }
-  const TaskRecord& record = task->record;
-  if (record.epoch != ref.epoch()) {
-    return absl::AbortedError(absl::StrCat(Describe(ref.job(), ref.task()), " is at epoch ",
-                                           record.epoch, ", the completion at ", ref.epoch()));
-  }
-  if (record.worker != worker) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        Describe(ref.job(), ref.task()), " is leased by ", record.worker, ", not by ", worker));
-  }
-  if (record.state == TaskState::kPending) {
-    return absl::AbortedError(
-        absl::StrCat("the lease of ", Describe(ref.job(), ref.task()), " has ended"));
-  }
-  absl::Status status;
-  switch (request.outcome_case()) {
-    case v1::CompleteTaskRequest::kResult:
-      status = StoreResult(ref.job(), ref.task(), request.result());
-      break;
-    case v1::CompleteTaskRequest::kError:
+  {
+    absl::MutexLock lock(&mutex_);
+    Task* task = FindTask(ref.job(), ref.task());
+    while (task != nullptr && task->busy) {
+      changed_.Wait(&mutex_);
+      task = FindTask(ref.job(), ref.task());
+    }
+    if (task != nullptr && task->record.state == TaskState::kLeased &&
+        task->record.epoch == ref.epoch()) {
+      if (task->record.worker != worker) {
+        return absl::PermissionDeniedError(absl::StrCat(Describe(ref.job(), ref.task()),
+                                                        " is leased by ", task->record.worker,
+                                                        ", not by ", worker));
+      }
+      if (request.has_result()) return StoreResult(ref.job(), ref.task(), request.result());
       AMC_LOG(kWarning) << Describe(ref.job(), ref.task()) << " failed on worker " << worker << ": "
                         << request.error().message();
-      status = EndAttempt(ref.job(), ref.task(), AttemptOutcome::kError, request.error());
-      break;
-    case v1::CompleteTaskRequest::OUTCOME_NOT_SET:
-      return absl::InvalidArgumentError("outcome: neither result nor error is set");
+      return EndAttempt(ref.job(), ref.task(), AttemptOutcome::kError, request.error());
+    }
   }
-  if (status.ok()) peer.completed = fingerprint;
+  // Not an open lease. The store knows every attempt there was, and tells a repeat of its outcome
+  // (OK) from a stale one (Aborted).
+  absl::Status status =
+      request.has_result()
+          ? store_->CompleteTask(ref.job(), ref.task(), ref.epoch(), request.result(), NowMs())
+          : store_->EndAttempt(ref.job(), ref.task(), ref.epoch(), AttemptOutcome::kError,
+                               request.error(), TaskState::kPending, NowMs(), NowMs());
+  if (absl::IsNotFound(status)) {
+    return absl::AbortedError(absl::StrCat(Describe(ref.job(), ref.task()), " is gone"));
+  }
   return status;
 }
 

@@ -39,7 +39,7 @@ class TaskBoard {
   // For job threads ---------------------------------------------------------------------------
 
   // Takes up a job with the tasks that the store has of it. With `forgive`, earlier attempts do not
-  // count towards max_attempts (a job that somebody resumed).
+  // count towards max_attempts (a job that somebody resumed). Nothing happens if it is open.
   absl::Status OpenJob(const v1::Job& job, bool forgive);
 
   // Adds the tasks that are not there yet (one per kind and episode) and waits until all are done;
@@ -110,8 +110,7 @@ class TaskBoard {
   struct Peer {
     int64_t poll = 0;  // number of its newest Lease call
     std::string request_id;
-    v1::LeaseRef lease;     // that the request got
-    std::string completed;  // fingerprint of its last Complete
+    v1::LeaseRef lease;  // that the request got
   };
 
   std::vector<JobView> Views() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

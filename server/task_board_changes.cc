@@ -107,7 +107,9 @@ absl::Status TaskBoard::EndAttempt(const std::string& job, int64_t number, Attem
   changed_.SignalAll();
   if (!status.ok()) return status;
   if (outcome == AttemptOutcome::kLost) ++task.record.lost_attempts;
-  if (outcome == AttemptOutcome::kError) ++task.record.failed_attempts;
+  if (outcome == AttemptOutcome::kError && error.kind() == v1::TASK_ERROR_KIND_RETRYABLE) {
+    ++task.record.failed_attempts;
+  }
   task.record.state = TaskState::kPending;
   task.record.not_before_ms = decision.not_before_ms;
   task.record.error = error;

@@ -1,0 +1,48 @@
+// Models and data packs on the worker's disk, by digest: read in place where the server's folder is
+// on a shared file system, downloaded otherwise.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "amc/v1/artifact.grpc.pb.h"
+#include "storage/artifact_store.h"
+
+namespace amc {
+
+// One thread. Every file's bytes are verified once per process before it is handed out.
+class ArtifactCache {
+ public:
+  using Progress = std::function<void(int64_t done, int64_t total)>;
+
+  // `shared_folder` may be empty. The stub must outlive the cache.
+  static absl::StatusOr<std::unique_ptr<ArtifactCache>> Open(
+      const std::string& cache_folder, const std::string& shared_folder,
+      v1::ArtifactService::StubInterface* stub);
+
+  // Where the artifact's bytes lie. NotFound if the server does not have it, DataLoss if its copy
+  // is damaged, ResourceExhausted if the disk is full, Unavailable if the server cannot be reached.
+  absl::StatusOr<std::string> Path(const std::string& digest, const Progress& progress);
+
+  // Hands an artifact to the server and returns its digest. Idempotent.
+  absl::StatusOr<std::string> Upload(const std::string& bytes, v1::ArtifactKind kind,
+                                     const std::string& name);
+
+ private:
+  ArtifactCache(std::unique_ptr<ArtifactStore> local, std::unique_ptr<ArtifactStore> shared,
+                v1::ArtifactService::StubInterface* stub)
+      : local_(std::move(local)), shared_(std::move(shared)), stub_(stub) {}
+
+  absl::Status Download(const std::string& digest, const Progress& progress);
+
+  const std::unique_ptr<ArtifactStore> local_;
+  const std::unique_ptr<ArtifactStore> shared_;  // may be null
+  v1::ArtifactService::StubInterface* const stub_;
+  std::set<std::string> verified_;
+};
+
+}  // namespace amc

@@ -1,0 +1,163 @@
+#include "server/worker/finish.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "env/cost/cost_model.h"
+#include "env/exec/evaluate.h"
+#include "env/exec/network.h"
+#include "env/graph/onnx_export.h"
+#include "env/graph/onnx_import.h"
+#include "google/protobuf/util/json_util.h"
+#include "google/protobuf/wrappers.pb.h"
+#include "server/convert.h"
+#include "server/job_error.h"
+#include "server/job_spec.h"
+
+namespace amc {
+namespace {
+
+constexpr int64_t kCheckedImages = 16;
+constexpr int kTimedRuns = 50;
+constexpr double kTolerance = 1e-4;  // of the largest logit
+
+v1::Measurement ToMeasurement(const Quality& quality, const Cost& cost) {
+  return ToProto(Measurement{.top1 = quality.top1,
+                             .top5 = quality.top5,
+                             .loss = quality.loss,
+                             .kl = quality.kl,
+                             .images = quality.images,
+                             .cost = cost});
+}
+
+// The export, read back, has the cost of `network` and computes what it computes.
+absl::Status CheckExport(const Graph& network, const Graph& exported, const DataPack& pack,
+                         const ExecOptions& exec) {
+  AMC_ASSIGN_OR_RETURN(const Cost expected_cost, CountCost(network));
+  AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(exported));
+  if (cost != expected_cost) {
+    return JobError(v1::FAILURE_REASON_EXPORT,
+                    absl::StrCat("the export has ", cost.macs, " MACs and ", cost.params,
+                                 " parameters, its network ", expected_cost.macs, " and ",
+                                 expected_cost.params));
+  }
+  const int64_t count = std::min(kCheckedImages, pack.size(Split::kReward));
+  const std::vector<float> images = pack.Images(Split::kReward, 0, count);
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> ours, Network::Create(network, exec));
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> theirs, Network::Create(exported, exec));
+  AMC_ASSIGN_OR_RETURN(const std::vector<float> a, ours->Run(images, count));
+  AMC_ASSIGN_OR_RETURN(const std::vector<float> b, theirs->Run(images, count));
+  double largest = 0, difference = a.size() == b.size() ? 0 : INFINITY;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    largest = std::max(largest, std::abs(static_cast<double>(a[i])));
+    difference = std::max(difference, std::abs(static_cast<double>(a[i]) - b[i]));
+  }
+  if (!(difference <= kTolerance * largest)) {  // NaN fails too
+    return JobError(v1::FAILURE_REASON_EXPORT,
+                    absl::StrFormat("the export's logits differ from its network's by %g, more "
+                                    "than %g of the largest, %g",
+                                    difference, kTolerance, largest));
+  }
+  return absl::OkStatus();
+}
+
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Medians of single-image runs in milliseconds, taken in turns so that both see the same machine.
+absl::StatusOr<std::pair<double, double>> TimeBoth(const Graph& original, const Graph& compressed,
+                                                   const DataPack& pack, ExecOptions exec) {
+  exec.batch_size = 1;
+  const std::vector<float> image = pack.Images(Split::kReward, 0, 1);
+  std::unique_ptr<Network> networks[2];
+  AMC_ASSIGN_OR_RETURN(networks[0], Network::Create(original, exec));
+  AMC_ASSIGN_OR_RETURN(networks[1], Network::Create(compressed, exec));
+  std::vector<double> times[2];
+  for (int run = -5; run < kTimedRuns; ++run) {  // the first five warm up
+    for (int i = 0; i < 2; ++i) {
+      const absl::Time start = absl::Now();
+      AMC_RETURN_IF_ERROR(networks[i]->Run(image, 1).status());
+      if (run >= 0) times[i].push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
+    }
+  }
+  return std::make_pair(Median(times[0]), Median(times[1]));
+}
+
+}  // namespace
+
+std::string PolicyJson(const Policy& policy) {
+  std::string json = "{\"keep\": {";
+  absl::string_view separator;
+  for (const Decision& decision : policy.decisions) {
+    google::protobuf::StringValue name;
+    name.set_value(decision.target);
+    std::string quoted;
+    static_cast<void>(google::protobuf::util::MessageToJsonString(name, &quoted));
+    absl::StrAppend(&json, separator, quoted, ": ", decision.kept);
+    separator = ", ";
+  }
+  return absl::StrCat(json, "}}");
+}
+
+absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& policy,
+                                        Workspace& work, ArtifactCache& cache,
+                                        const TaskProgressFn& progress,
+                                        const std::function<bool()>& cancelled) {
+  const ExecOptions exec = ToExecOptions(spec.evaluation());
+  progress("reconstructing the winner", 0, 1);
+  Graph network;
+  AMC_ASSIGN_OR_RETURN(const Measurement measurement,
+                       work.evaluator->EvaluateOne(policy, Reconstruction::kStrong, &network));
+  if (cancelled()) return absl::CancelledError("the lease is lost");
+
+  v1::JobResult result;
+  std::vector<float> logits;
+  EvaluateOptions report;
+  report.exec = exec;
+  report.max_images = spec.evaluation().report_images();
+  report.progress = [&](int64_t done, int64_t total) { progress("report images", done, total); };
+  report.logits = &logits;
+  AMC_ASSIGN_OR_RETURN(const Quality original,
+                       Evaluate(work.graph, *work.pack, Split::kReport, report));
+  report.logits = nullptr;
+  report.reference_logits = &logits;
+  AMC_ASSIGN_OR_RETURN(const Quality compressed,
+                       Evaluate(network, *work.pack, Split::kReport, report));
+  AMC_ASSIGN_OR_RETURN(const Cost original_cost, CountCost(work.graph));
+  *result.mutable_original() = ToMeasurement(original, original_cost);
+  *result.mutable_compressed() = ToMeasurement(compressed, measurement.cost);
+  if (cancelled()) return absl::CancelledError("the lease is lost");
+
+  progress("exporting", 0, 1);
+  network.metadata["amc.spec"] = SpecHash(spec);
+  network.metadata["amc.policy"] = PolicyJson(policy);
+  network.metadata["amc.top1"] = absl::StrFormat("%.6f", compressed.top1);
+  network.metadata["amc.original_top1"] = absl::StrFormat("%.6f", original.top1);
+  AMC_ASSIGN_OR_RETURN(const std::string bytes, ExportOnnx(network));
+  AMC_ASSIGN_OR_RETURN(const Graph exported, ImportOnnx(bytes));
+  AMC_RETURN_IF_ERROR(CheckExport(network, exported, *work.pack, exec));
+  AMC_ASSIGN_OR_RETURN(const auto latency, TimeBoth(work.graph, exported, *work.pack, exec));
+  result.set_original_latency_ms(latency.first);
+  result.set_compressed_latency_ms(latency.second);
+  AMC_ASSIGN_OR_RETURN(const std::string original_bytes, ReadFile(work.model_path));
+  result.set_original_bytes(static_cast<int64_t>(original_bytes.size()));
+  result.set_compressed_bytes(static_cast<int64_t>(bytes.size()));
+  AMC_ASSIGN_OR_RETURN(
+      const std::string digest,
+      cache.Upload(bytes, v1::ARTIFACT_KIND_MODEL, absl::StrCat(spec.name(), " compressed")));
+  result.set_model(digest);
+  return result;
+}
+
+}  // namespace amc

@@ -1,0 +1,281 @@
+#include "server/worker/worker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstring>
+#include <optional>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "env/exec/exec_options.h"
+#include "server/worker/artifact_cache.h"
+#include "server/worker/connection.h"
+#include "server/worker/task_executor.h"
+
+namespace amc {
+namespace {
+
+constexpr absl::Duration kPoll = absl::Seconds(20);
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
+constexpr absl::Duration kLastRetry = absl::Seconds(2);
+
+std::string NewUuid() {
+  std::random_device device;
+  return absl::StrFormat("%08x-%08x-%08x-%08x", device(), device(), device(), device());
+}
+
+v1::RegisterWorkerRequest Identity(int threads) {
+  v1::RegisterWorkerRequest identity;
+  identity.set_uuid(NewUuid());
+  v1::WorkerCapabilities& capabilities = *identity.mutable_capabilities();
+  capabilities.set_version(std::string(Version()));
+  char host[256] = {};
+  if (gethostname(host, sizeof(host) - 1) == 0) capabilities.set_hostname(host);
+  capabilities.add_devices(v1::DEVICE_CPU);
+  if (CheckDevice(Device::kCuda).ok()) capabilities.add_devices(v1::DEVICE_CUDA);
+  capabilities.set_threads(threads);
+  capabilities.set_memory_bytes(int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE));
+  capabilities.set_platform_id(TaskExecutor::PlatformId());
+  return identity;
+}
+
+// Whether a completion that got this answer may get a better one.
+bool WorthRepeating(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kResourceExhausted:  // the server's disk is full
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+// All of a worker but its signals.
+class Worker::Session {
+ public:
+  Session(const WorkerOptions& options, std::shared_ptr<grpc::Channel> channel)
+      : options_(options),
+        identity_(Identity(options.threads)),
+        artifact_stub_(v1::ArtifactService::NewStub(channel)),
+        connection_(v1::WorkerService::NewStub(channel), identity_) {}
+
+  absl::Status OpenCache() {
+    AMC_ASSIGN_OR_RETURN(cache_,
+                         ArtifactCache::Open(options_.cache_folder, options_.artifacts_folder,
+                                             artifact_stub_.get()));
+    executor_ = std::make_unique<TaskExecutor>(cache_.get());
+    return absl::OkStatus();
+  }
+
+  absl::Status Run() {
+    std::thread heartbeat([this] { HeartbeatLoop(); });
+    const absl::Status status = LeaseLoop();
+    done_.Notify();
+    heartbeat.join();
+    connection_.Unregister();
+    return status;
+  }
+
+  void Drain() {
+    draining_ = true;
+    connection_.CancelLease();
+  }
+
+  void Stop() {
+    stopping_ = true;
+    Drain();
+    connection_.Unregister();
+  }
+
+ private:
+  absl::Status LeaseLoop() {
+    std::string request_id = NewUuid();
+    while (!draining_) {
+      absl::StatusOr<std::optional<v1::Lease>> lease = connection_.Lease(request_id, kPoll);
+      if (lease.ok()) {
+        reachable();
+        request_id = NewUuid();
+        if (lease->has_value()) DoTask(**lease);
+        continue;
+      }
+      if (draining_) break;
+      AMC_RETURN_IF_ERROR(connection_.refusal());
+      AMC_RETURN_IF_ERROR(WaitToRetry(lease.status()));
+    }
+    return absl::OkStatus();
+  }
+
+  void DoTask(const v1::Lease& lease) {
+    v1::CompleteTaskRequest completion;
+    v1::LeaseRef& ref = *completion.mutable_lease();
+    ref.set_job(lease.job());
+    ref.set_task(lease.task());
+    ref.set_epoch(lease.epoch());
+    {
+      absl::MutexLock lock(&mutex_);
+      lost_ = false;
+      current_.emplace();
+      *current_->mutable_lease() = ref;
+    }
+    const std::string what = absl::StrCat("task ", lease.task(), " of job ", lease.job());
+    absl::StatusOr<v1::TaskResult> result = executor_->Execute(
+        lease,
+        [this](absl::string_view step, int64_t done, int64_t total) {
+          absl::MutexLock lock(&mutex_);
+          current_->set_what(std::string(step));
+          current_->set_done(done);
+          current_->set_total(total);
+        },
+        [this] { return lost_ || stopping_; });
+    if (lost_ || stopping_) {
+      AMC_LOG(kInfo) << what << ": dropped, " << (lost_ ? "the lease is lost" : "stopping");
+    } else {
+      if (result.ok()) {
+        *completion.mutable_result() = *std::move(result);
+      } else {
+        AMC_LOG(kWarning) << what << ": " << result.status();
+        *completion.mutable_error() = TaskExecutor::ToTaskError(result.status());
+      }
+      Deliver(completion, what);
+    }
+    absl::MutexLock lock(&mutex_);
+    current_.reset();
+  }
+
+  // Until the server has taken the completion or refused it for good.
+  void Deliver(const v1::CompleteTaskRequest& completion, const std::string& what) {
+    while (!stopping_ && !lost_) {
+      const absl::Status status = connection_.Complete(completion);
+      if (status.ok()) {
+        reachable();
+        return;
+      }
+      if (!WorthRepeating(status) || !WaitToRetry(status).ok()) {
+        AMC_LOG(kWarning) << what << ": result dropped: " << status;
+        return;
+      }
+    }
+  }
+
+  void HeartbeatLoop() {
+    while (!done_.WaitForNotificationWithTimeout(connection_.heartbeat_interval())) {
+      std::optional<v1::TaskProgress> progress;
+      {
+        absl::MutexLock lock(&mutex_);
+        progress = current_;
+      }
+      const absl::StatusOr<v1::HeartbeatResponse> response =
+          connection_.Heartbeat(progress.has_value() ? &*progress : nullptr);
+      if (!response.ok()) continue;  // the lease loop deals with a server that is away
+      if (response->drain()) Drain();
+      if (response->lost().empty()) continue;
+      absl::MutexLock lock(&mutex_);
+      for (const v1::LeaseRef& ref : response->lost()) {
+        if (current_.has_value() && current_->lease().job() == ref.job() &&
+            current_->lease().task() == ref.task() && current_->lease().epoch() == ref.epoch()) {
+          lost_ = true;
+        }
+      }
+    }
+  }
+
+  void reachable() {
+    away_since_ = absl::InfiniteFuture();
+    retry_ = kFirstRetry;
+  }
+
+  // Sleeps longer each time; Unavailable once the server has been away for too long.
+  absl::Status WaitToRetry(const absl::Status& why) {
+    const absl::Time now = absl::Now();
+    if (away_since_ == absl::InfiniteFuture()) {
+      away_since_ = now;
+      AMC_LOG(kWarning) << "server " << options_.server.address << ": " << why;
+    }
+    if (now - away_since_ >= options_.give_up_after) {
+      return absl::UnavailableError(
+          absl::StrCat("server ", options_.server.address, ": ", std::string(why.message())));
+    }
+    const absl::Time until = now + retry_;
+    while (absl::Now() < until && !stopping_) absl::SleepFor(absl::Milliseconds(20));
+    retry_ = std::min(2 * retry_, kLastRetry);
+    return absl::OkStatus();
+  }
+
+  const WorkerOptions options_;
+  const v1::RegisterWorkerRequest identity_;
+  const std::unique_ptr<v1::ArtifactService::Stub> artifact_stub_;
+  Connection connection_;
+  std::unique_ptr<ArtifactCache> cache_;
+  std::unique_ptr<TaskExecutor> executor_;
+
+  // Of the thread that runs.
+  absl::Time away_since_ = absl::InfiniteFuture();
+  absl::Duration retry_ = kFirstRetry;
+
+  std::atomic<bool> draining_ = false, stopping_ = false, lost_ = false;
+  absl::Notification done_;
+  absl::Mutex mutex_;
+  std::optional<v1::TaskProgress> current_ ABSL_GUARDED_BY(mutex_);
+};
+
+Worker::Worker(std::unique_ptr<Session> session) : session_(std::move(session)) {}
+Worker::~Worker() = default;
+
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(const WorkerOptions& options) {
+  AMC_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, MakeChannel(options.server));
+  auto session = std::make_unique<Session>(options, std::move(channel));
+  AMC_RETURN_IF_ERROR(session->OpenCache());
+  return std::unique_ptr<Worker>(new Worker(std::move(session)));
+}
+
+absl::Status Worker::Run() { return session_->Run(); }
+void Worker::Drain() { session_->Drain(); }
+void Worker::Stop() { session_->Stop(); }
+
+absl::Status RunWorker(const WorkerOptions& options) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker, Worker::Create(options));
+  std::atomic<bool> over = false;
+  std::thread listener([&] {
+    const timespec tick{.tv_sec = 0, .tv_nsec = 100'000'000};
+    int received = 0;
+    while (!over) {
+      const int signal = sigtimedwait(&signals, nullptr, &tick);
+      if (signal < 0) continue;
+      if (++received == 1) {
+        AMC_LOG(kInfo) << strsignal(signal) << ": finishing the task at hand";
+        worker->Drain();
+      } else {
+        worker->Stop();
+        _exit(130);  // the computing thread cannot be interrupted within a step
+      }
+    }
+  });
+  const absl::Status status = worker->Run();
+  over = true;
+  listener.join();
+  return status;
+}
+
+}  // namespace amc
