@@ -1,5 +1,6 @@
 #include "env/cost/cost_model.h"
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -60,15 +61,15 @@ class CostModel::Builder {
     Intern(1, {});
   }
 
-  // A parameter is a matrix (rows, columns) of blocks; dimensions that no channel axis runs along
-  // make up the block.
+  // A parameter is a matrix (rows, columns) of blocks; dimensions along which nothing can be
+  // removed make up the block.
   void Add(const Parameter& parameter) {
     const Shape& shape = graph_.tensor(parameter.tensor).shape;
     std::vector<const ChannelAxis*> axes;
     int64_t block = 1;
     for (size_t dim = 0; dim < shape.size(); ++dim) {
       const auto found = axes_.find({parameter.tensor, static_cast<int>(dim)});
-      if (found != axes_.end()) {
+      if (found != axes_.end() && !IsWhole(*found->second)) {
         axes.push_back(found->second);
       } else {
         block *= shape[dim];
@@ -97,6 +98,11 @@ class CostModel::Builder {
 
  private:
   using Weights = std::map<int32_t, int64_t>;  // group to slots per channel
+
+  static bool IsWhole(const ChannelAxis& axis) {
+    return std::all_of(axis.slots.begin(), axis.slots.end(),
+                       [](const ChannelRef& slot) { return slot.group == ChannelRef::kWhole; });
+  }
 
   int32_t ExtentOf(const ChannelAxis& axis) {
     int64_t whole = 0;

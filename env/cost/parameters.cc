@@ -1,5 +1,8 @@
 #include "env/cost/parameters.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -7,16 +10,15 @@
 namespace amc {
 namespace {
 
-// Positions per image at which a layer applies its weights: the dimensions [first, last) of its
-// output. Dimension 0 is the batch.
-absl::StatusOr<int64_t> Positions(const Graph& graph, const Node& node, size_t first,
-                                  size_t dims_left_out) {
-  const Tensor& output = graph.tensor(node.outputs.at(0));
-  if (!output.shape_known || output.shape.size() < first + dims_left_out) {
-    return absl::InvalidArgumentError(absl::StrCat(NodeLabel(graph, node), ": output ", output.name,
-                                                   " has no shape to count from"));
+// Elements per image of a layer's output in its dimensions [first, rank). Dimension 0 is the batch.
+absl::StatusOr<int64_t> OutputElements(const Graph& graph, const Node& node, size_t first) {
+  if (node.outputs.empty() || !graph.tensor(node.outputs[0]).shape_known ||
+      graph.tensor(node.outputs[0]).shape.size() < first) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(NodeLabel(graph, node), ": its output has no shape to count from"));
   }
-  return NumElements(Shape(output.shape.begin() + first, output.shape.end() - dims_left_out));
+  const Shape& shape = graph.tensor(node.outputs[0]).shape;
+  return NumElements(Shape(shape.begin() + first, shape.end()));
 }
 
 class Lister {
@@ -28,7 +30,7 @@ class Lister {
     const Node& node = graph_.node(id);
     switch (node.op) {
       case Op::kConv: {
-        AMC_ASSIGN_OR_RETURN(const int64_t positions, Positions(graph_, node, 2, 0));
+        AMC_ASSIGN_OR_RETURN(const int64_t positions, OutputElements(graph_, node, 2));
         AddInput(id, 1, positions);
         AddInput(id, 2, 0);
         break;
@@ -39,9 +41,13 @@ class Lister {
         break;
       case Op::kMatMul: {
         if (!IsConstant(node, 1)) break;
-        const size_t rank = graph_.tensor(node.outputs.at(0)).shape.size();
-        AMC_ASSIGN_OR_RETURN(const int64_t positions,
-                             Positions(graph_, node, rank > 1 ? 1 : 0, rank > 0 ? 1 : 0));
+        AMC_ASSIGN_OR_RETURN(const int64_t outputs, OutputElements(graph_, node, 1));
+        const Shape& weight = graph_.tensor(node.inputs[1]).shape;
+        AMC_ASSIGN_OR_RETURN(const int64_t elements, NumElements(weight));
+        // Elements of the weight per output position: its columns, times the stack if it is one.
+        const int64_t rows =
+            weight.empty() ? 1 : weight[weight.size() - std::min<size_t>(2, weight.size())];
+        const int64_t positions = elements == 0 ? 0 : outputs / (elements / rows);
         AddInput(id, 1, positions);
         break;
       }

@@ -37,7 +37,9 @@ absl::StatusOr<ChannelFlow> ChannelTracer::Run() && {
 
 absl::Status ChannelTracer::Visit(NodeId id) {
   if (node(id).op == Op::kUnknown) {
-    return Block(id, absl::StrCat("operator ", node(id).op_type, " is unknown"));
+    const bool is_known = OpFromName(node(id).domain, node(id).op_type) != Op::kUnknown;
+    return Block(id, absl::StrCat("operator ", node(id).op_type,
+                                  is_known ? " is used in an unknown way" : " is unknown"));
   }
   if (node(id).inputs.empty() || node(id).outputs.empty()) {
     return Block(id, "reads nothing or makes nothing");
