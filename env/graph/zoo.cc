@@ -1,5 +1,6 @@
 #include "env/graph/zoo.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <utility>
@@ -230,7 +231,7 @@ absl::StatusOr<Graph> BuildVgg16(absl::string_view name, const ZooOptions& optio
     }
   }
   b.Flatten();
-  if (options.height >= 64) {
+  if (std::min(options.height, options.width) >= 64) {
     for (const char* const layer : {"classifier.0", "classifier.1"}) {
       b.Linear(layer, 4096);
       b.Relu(absl::StrCat(layer, ".relu"));
@@ -262,7 +263,7 @@ absl::StatusOr<Graph> BuildVggSmall(absl::string_view name, const ZooOptions& op
 // CIFAR.
 absl::StatusOr<Graph> BuildMobileNetV1(absl::string_view name, const ZooOptions& options) {
   Builder b(name, options);
-  b.ConvNormRelu("conv1", "bn1", 32, 3, options.height < 64 ? 1 : 2, 1);
+  b.ConvNormRelu("conv1", "bn1", 32, 3, std::min(options.height, options.width) < 64 ? 1 : 2, 1);
   struct Block {
     int64_t out, stride;
   };
@@ -294,7 +295,7 @@ absl::StatusOr<Graph> BuildMobileNetV1(absl::string_view name, const ZooOptions&
 // Sandler et al. 2018, table 2, width 1. Inputs below 64 pixels keep the resolution of the stem and
 // of the second stage, as is usual on CIFAR.
 absl::StatusOr<Graph> BuildMobileNetV2(absl::string_view name, const ZooOptions& options) {
-  const bool small = options.height < 64;
+  const bool small = std::min(options.height, options.width) < 64;
   Builder b(name, options);
   const auto conv = [&](const std::string& label, int64_t out, int64_t kernel, int64_t stride,
                         int64_t groups, bool activation) {
@@ -355,6 +356,14 @@ const std::vector<ZooEntry>& Zoo() {
   return *zoo;
 }
 
+// The upper bounds keep a slip of the hand from allocating gigabytes of weights.
+absl::Status CheckOption(absl::string_view network, absl::string_view option, int64_t value,
+                         int64_t least, int64_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("network ", network, ": ", option, " is ", value,
+                                                 ", expected ", least, " to ", most));
+}
+
 }  // namespace
 
 std::vector<std::string> ZooNames() {
@@ -366,13 +375,10 @@ std::vector<std::string> ZooNames() {
 absl::StatusOr<Graph> BuildNetwork(absl::string_view name, const ZooOptions& options) {
   for (const ZooEntry& entry : Zoo()) {
     if (entry.name != name) continue;
-    if (options.height < entry.smallest_input || options.width < entry.smallest_input ||
-        options.in_channels < 1 || options.classes < 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("network ", name, ": input ", options.in_channels, "x", options.height, "x",
-                       options.width, " with ", options.classes, " classes, expected at least 1x",
-                       entry.smallest_input, "x", entry.smallest_input, " with 1"));
-    }
+    AMC_RETURN_IF_ERROR(CheckOption(name, "height", options.height, entry.smallest_input, 512));
+    AMC_RETURN_IF_ERROR(CheckOption(name, "width", options.width, entry.smallest_input, 512));
+    AMC_RETURN_IF_ERROR(CheckOption(name, "in_channels", options.in_channels, 1, 1024));
+    AMC_RETURN_IF_ERROR(CheckOption(name, "classes", options.classes, 1, 1 << 16));
     return entry.build(name, options);
   }
   return absl::InvalidArgumentError(absl::StrCat("no network is called \"", name, "\"; there are ",

@@ -25,7 +25,8 @@ struct ZooOptions {
 std::vector<std::string> ZooNames();
 
 // Opset 13, input "input" N x C x H x W, output "logits" N x classes. InvalidArgument for an
-// unknown name (the message lists the names) or an input too small for the network.
+// unknown name (the message lists the names), an input too small for the network or larger than
+// 512, more than 1,024 input channels or 65,536 classes.
 absl::StatusOr<Graph> BuildNetwork(absl::string_view name, const ZooOptions& options);
 
 }  // namespace amc
