@@ -121,7 +121,7 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
   app.add_option("--channel-multiple", flags.channel_multiple, "Kept counts are multiples of it");
   app.add_option("--frozen", flags.frozen, "A group that stays whole (may be repeated)")
       ->allow_extra_args(false);
-  app.add_option("--criterion", flags.criterion, "Which channels stay: l1, l2 or energy");
+  app.add_option("--criterion", flags.criterion, "Which channels stay: l1, l2, energy or greedy");
   app.add_option("--reconstruction", flags.reconstruction,
                  "What ranks candidates: none, fast or strong; the winner gets strong");
   app.add_option("--reward-images", flags.reward_images,

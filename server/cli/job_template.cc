@@ -63,8 +63,8 @@ $GROUPS
     "frozen": []
   },
   "evaluation": {
-    // CRITERION_L1, CRITERION_L2 or CRITERION_ENERGY
-    "criterion": "CRITERION_ENERGY",
+    // CRITERION_L1, CRITERION_L2, CRITERION_ENERGY or CRITERION_GREEDY
+    "criterion": "CRITERION_GREEDY",
     // What ranks candidates: RECONSTRUCTION_NONE, _FAST or _STRONG. The winner always gets STRONG.
     "reconstruction": "RECONSTRUCTION_FAST",
     "reconstruction_images": 2000,
