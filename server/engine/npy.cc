@@ -83,13 +83,14 @@ absl::StatusOr<NpyArray> ParseNpy(absl::string_view bytes) {
   if (fortran != "False") {
     return Bad(absl::StrCat("fortran_order is ", fortran, ", want False (C order)"));
   }
-  AMC_ASSIGN_OR_RETURN(const std::string shape, ValueOf(header, "shape", ')'));
+  const absl::StatusOr<std::string> shape = ValueOf(header, "shape", ')');
+  AMC_RETURN_IF_ERROR(shape.status());
   NpyArray array;
-  AMC_ASSIGN_OR_RETURN(array.shape, ParseShape(shape));
+  AMC_ASSIGN_OR_RETURN(array.shape, ParseShape(*shape));
   size_t elements = 1;
   for (const int64_t size : array.shape) elements *= static_cast<size_t>(size);
   if (bytes.size() != elements * sizeof(float)) {
-    return Bad(absl::StrCat("shape ", shape, ") needs ", elements * sizeof(float), " bytes, ",
+    return Bad(absl::StrCat("shape ", *shape, ") needs ", elements * sizeof(float), " bytes, ",
                             bytes.size(), " are there"));
   }
   array.values.resize(elements);
