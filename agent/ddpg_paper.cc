@@ -52,7 +52,7 @@ class DdpgPaper final : public Agent {
       return absl::OutOfRangeError(absl::StrCat("agent ddpg-paper: episode ", number));
     Rng rng(progress_.seed(), RandomStream(RandomPurpose::kPropose, number));
     Episode episode;
-  episode.number = number;
+    episode.number = number;
     if (number < options_.warmup_episodes) episode.note = "warm-up";
     try {
       Observation observation = env.Reset();

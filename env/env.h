@@ -31,8 +31,8 @@ struct Observation {
 };
 
 struct StepResult {
-  Observation observation;      // of the next group; the last one repeats when done
-  double executed = 0;          // preserve ratio carried out: kept / channels
+  Observation observation;  // of the next group; the last one repeats when done
+  double executed = 0;      // preserve ratio carried out: kept / channels
   int64_t kept = 0;
   bool done = false;
 };
@@ -42,8 +42,8 @@ class Environment {
  public:
   virtual ~Environment() = default;
   virtual Observation Reset() = 0;
-  // `action` is the preserve ratio asked for. InvalidArgument unless 0 < action <= 1 (NaN included);
-  // FailedPrecondition after the last step or before Reset.
+  // `action` is the preserve ratio asked for. InvalidArgument unless 0 < action <= 1 (NaN
+  // included); FailedPrecondition after the last step or before Reset.
   virtual absl::StatusOr<StepResult> Step(double action) = 0;
   virtual bool done() const = 0;
   virtual size_t num_steps() const = 0;
@@ -55,7 +55,7 @@ class Environment {
   virtual const CostModel& cost_model() const = 0;
   virtual const Lattice& lattice() const = 0;
   virtual Resource resource() const = 0;
-  virtual int64_t budget() const = 0;   // upper bound; INT64_MAX if there is none
+  virtual int64_t budget() const = 0;  // upper bound; INT64_MAX if there is none
   virtual std::unique_ptr<Environment> Clone() const = 0;  // a fresh one, not reset
 };
 

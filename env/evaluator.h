@@ -14,12 +14,12 @@ namespace amc {
 // What was measured of one candidate on the reward split. Every field but `seconds` is a
 // deterministic function of the job's spec and its numerics id.
 struct Measurement {
-  double top1 = 0, top5 = 0;   // fractions in [0, 1]
-  double loss = 0;             // mean cross entropy, nats
-  double kl = 0;               // mean KL(original || candidate), nats
+  double top1 = 0, top5 = 0;  // fractions in [0, 1]
+  double loss = 0;            // mean cross entropy, nats
+  double kl = 0;              // mean KL(original || candidate), nats
   int64_t images = 0;
-  Cost cost;                   // counted on the shrunk network
-  double seconds = 0;          // wall time of the evaluation; stands outside canonical history
+  Cost cost;           // counted on the shrunk network
+  double seconds = 0;  // wall time of the evaluation; stands outside canonical history
 };
 
 // Thread-safety is the implementation's; the search calls from one thread.
