@@ -36,8 +36,11 @@ absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string
   }
   AMC_ASSIGN_OR_RETURN(const std::string bytes, artifacts_->Get(digest));
   AMC_ASSIGN_OR_RETURN(Graph graph, ImportOnnx(bytes));
+  // Costs need shapes alone, but scalars are settings: the bounds of Clip, the value of Pad.
   for (Tensor& tensor : graph.tensors) {
-    if (tensor.type == DataType::kFloat) tensor.data = nullptr;
+    if (tensor.type == DataType::kFloat && tensor.shape.size() > 0 && tensor.shape != Shape{1}) {
+      tensor.data = nullptr;
+    }
   }
   auto shared = std::make_shared<const Graph>(std::move(graph));
   absl::MutexLock lock(&mutex_);
