@@ -104,15 +104,17 @@ class Run {
 
     const absl::Status status = Search(socket.address, std::move(spec));
     tree_.OnStop(nullptr);
+    client_.reset();
     tree_.Stop(kStopPatience);
     return status;
   }
 
  private:
   absl::Status Search(const std::string& address, v1::JobSpec spec) {
-    const int threads = static_cast<int>(std::max<int64_t>(1, spec.evaluation().threads()));
-    AMC_RETURN_IF_ERROR(StartProcesses(address, threads, spec));
+    AMC_ASSIGN_OR_RETURN(const std::string engine, FindEngine());
+    AMC_RETURN_IF_ERROR(StartServer(engine, address));
     AMC_RETURN_IF_ERROR(Connect(address));
+    AMC_RETURN_IF_ERROR(StartWorkers(engine, address, spec));
     AMC_RETURN_IF_ERROR(UploadInputs(*client_, spec));
     AMC_ASSIGN_OR_RETURN(v1::Job job, Submit(std::move(spec)));
     AMC_ASSIGN_OR_RETURN(job, Follow(job.id()));
@@ -120,13 +122,17 @@ class Run {
     return WriteResult(job);
   }
 
-  absl::Status StartProcesses(const std::string& address, int threads, const v1::JobSpec& spec) {
-    AMC_ASSIGN_OR_RETURN(const std::string engine, FindEngine());
-    AMC_RETURN_IF_ERROR(tree_.Start(
+  absl::Status StartServer(const std::string& engine, const std::string& address) {
+    return tree_.Start(
         {.name = "server",
          .arguments = {engine, "serve", "--address", address, "--data-folder", state_ + "/data"},
          .environment = EngineEnvironment(1),
-         .log_path = out_ + "/logs/server.log"}));
+         .log_path = out_ + "/logs/server.log"});
+  }
+
+  absl::Status StartWorkers(const std::string& engine, const std::string& address,
+                            const v1::JobSpec& spec) {
+    const int threads = static_cast<int>(std::max<int64_t>(1, spec.evaluation().threads()));
     const int64_t parallel = spec.search().has_parallel_episodes()
                                  ? spec.search().parallel_episodes()
                                  : kDefaultParallelEpisodes;
