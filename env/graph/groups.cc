@@ -280,9 +280,10 @@ class GroupBuilder {
 
   std::string UniqueName(const PruneGroup& group, absl::flat_hash_set<std::string>& names) const {
     const NodeId first = group.producers.empty() ? group.axes[0].node : group.producers[0];
-    const std::string label = NodeLabel(graph_, graph_.node(first));
-    std::string name = label;
-    for (int n = 2; !names.insert(name).second; ++n) name = absl::StrCat(label, "#", n);
+    const Node& node = graph_.node(first);
+    const std::string base = node.name.empty() ? graph_.tensor(node.outputs[0]).name : node.name;
+    std::string name = base;
+    for (int n = 2; !names.insert(name).second; ++n) name = absl::StrCat(base, "#", n);
     return name;
   }
 

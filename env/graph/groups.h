@@ -58,7 +58,7 @@ struct GroupAxis {
 };
 
 struct PruneGroup {
-  std::string name;  // unique: label of its first producer, "#2" on repetition
+  std::string name;  // unique: its first producer's name, or output's; "#2" on repetition
   int64_t channels = 0;
   // Channels fall into `cells` equal cells that must keep the same number each (grouped
   // convolutions); 1 where nothing asks for it. Kept counts are multiples of it.

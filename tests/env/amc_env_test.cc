@@ -186,7 +186,7 @@ TEST(AmcEnvTest, WithoutLandingTheBudgetIsAnUpperBoundOnly) {
 }
 
 TEST(AmcEnvTest, FrozenGroupsAreNotAskedAbout) {
-  auto env = MakeEnv(Plain(), {.target_ratio = 0.7, .frozen = {"Conv conv2"}});
+  auto env = MakeEnv(Plain(), {.target_ratio = 0.7, .frozen = {"conv2"}});
   EXPECT_EQ(env->num_steps(), 1u);
   EXPECT_EQ(env->Reset().group, 0);
   ASSERT_TRUE(env->Step(0.1).ok());
