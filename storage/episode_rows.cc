@@ -139,7 +139,7 @@ absl::Status InsertEpisode(Database& db, int64_t job_key, const std::string& job
   body.clear_job();
   body.clear_number();
   steps.mutable_steps()->Swap(body.mutable_steps());
-  const absl::Status status =
+  absl::Status status =
       db.Run(
             "INSERT INTO episodes (job, number, reward, top1, macs, params, body, steps) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -64,7 +64,7 @@ absl::Status Migrate(Database& database, absl::Span<const Migration> migrations)
                    << ", the old one is kept as " << copy;
   }
   AMC_RETURN_IF_ERROR(database.Execute("PRAGMA foreign_keys = OFF"));
-  const absl::Status status = RunSteps(database, migrations, version);
+  absl::Status status = RunSteps(database, migrations, version);
   AMC_RETURN_IF_ERROR(database.Execute("PRAGMA foreign_keys = ON"));
   return status;
 }

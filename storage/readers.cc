@@ -8,9 +8,8 @@ using sqlite::Database;
 using sqlite::Transaction;
 
 std::unique_ptr<Database> Readers::Take() {
-  absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(
-      +[](int* free) { return *free > 0; }, &free_));
+  MutexLock lock(&mutex_);
+  while (free_ == 0) freed_.Wait(&mutex_);
   --free_;
   if (idle_.empty()) return nullptr;
   std::unique_ptr<Database> database = std::move(idle_.back());
@@ -19,14 +18,15 @@ std::unique_ptr<Database> Readers::Take() {
 }
 
 void Readers::GiveBack(std::unique_ptr<Database> database) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   ++free_;
+  freed_.Signal();
   if (database != nullptr) idle_.push_back(std::move(database));
 }
 
 absl::Status Readers::Run(Reading reading) {
   std::unique_ptr<Database> database = Take();
-  const absl::Status status = [&]() -> absl::Status {
+  absl::Status status = [&]() -> absl::Status {
     if (database == nullptr) {
       AMC_ASSIGN_OR_RETURN(database, Database::Open(path_, Database::Mode::kReadOnly));
     }

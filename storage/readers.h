@@ -9,7 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 #include "storage/sqlite.h"
 
 namespace amc {
@@ -32,7 +32,8 @@ class Readers {
   void GiveBack(std::unique_ptr<sqlite::Database> database);
 
   const std::string path_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar freed_;
   int free_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<sqlite::Database>> idle_ ABSL_GUARDED_BY(mutex_);
 };

@@ -138,7 +138,7 @@ class SqliteStore final : public Store {
   template <typename Body>
   std::invoke_result_t<Body, Database&> Write(Body body) {
     std::invoke_result_t<Body, Database&> result = absl::UnknownError("not run");
-    const absl::Status status = writer_.Run([&](Database& db) {
+    absl::Status status = writer_.Run([&](Database& db) {
       result = body(db);
       return result.status();
     });
@@ -148,7 +148,7 @@ class SqliteStore final : public Store {
   template <typename Body>
   std::invoke_result_t<Body, Database&> Read(Body body) {
     std::invoke_result_t<Body, Database&> result = absl::UnknownError("not run");
-    const absl::Status status = readers_.Run([&](Database& db) {
+    absl::Status status = readers_.Run([&](Database& db) {
       result = body(db);
       return result.status();
     });

@@ -12,17 +12,19 @@ Writer::Writer(std::unique_ptr<Database> database)
 
 Writer::~Writer() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
+    has_work_.Signal();
   }
   thread_.join();
 }
 
 absl::Status Writer::Run(Change change) {
   Request request{change, absl::OkStatus()};
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   queue_.push_back(&request);
-  mutex_.Await(absl::Condition(&request.done));
+  has_work_.Signal();
+  while (!request.done) request.ended.Wait(&mutex_);
   return request.status;
 }
 
@@ -30,14 +32,18 @@ void Writer::Loop() {
   for (;;) {
     std::vector<Request*> batch;
     {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &Writer::HasWork));
+      MutexLock lock(&mutex_);
+      while (queue_.empty() && !stopping_) has_work_.Wait(&mutex_);
       if (queue_.empty()) return;
       batch.swap(queue_);
     }
     Execute(batch);
-    absl::MutexLock lock(&mutex_);
-    for (Request* request : batch) request->done = true;
+    // Signalled under the lock: once its caller has it, the request is gone.
+    MutexLock lock(&mutex_);
+    for (Request* request : batch) {
+      request->done = true;
+      request->ended.Signal();
+    }
   }
 }
 

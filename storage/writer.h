@@ -14,8 +14,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "base/mutex.h"
 #include "storage/sqlite.h"
 
 namespace amc {
@@ -39,19 +39,18 @@ class Writer {
   struct Request {
     Change change;
     absl::Status status;
-    bool done = false;  // guarded by mutex_
+    bool done = false;  // this and `ended` under mutex_
+    CondVar ended;
   };
 
   void Loop();
   void Execute(absl::Span<Request* const> batch);
   absl::Status ExecuteAlone(Request& request);
   absl::Status ExecuteTogether(absl::Span<Request* const> batch);
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || !queue_.empty();
-  }
 
   const std::unique_ptr<sqlite::Database> database_;  // the thread's
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar has_work_;
   std::vector<Request*> queue_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
