@@ -431,41 +431,7 @@ Result ReduceProd(const Graph& graph, const Node& node, Inputs in) {
   return MakeIntegers(in[0]->type, *keep_dims != 0 ? Shape{1} : Shape{}, {product.a}, {product.b});
 }
 
-}  // namespace
-
-std::vector<int64_t> Integers(const KnownValue& value) {
-  switch (value.type) {
-    case DataType::kInt64:
-      return Read<int64_t>(value);
-    case DataType::kInt32:
-      return Convert<int64_t>(Read<int32_t>(value));
-    case DataType::kBool:
-      return Convert<int64_t>(Read<uint8_t>(value));
-    default:
-      return {};
-  }
-}
-
-std::optional<KnownValue> ConstantValue(const Graph& graph, TensorId id) {
-  if (id == TensorId::kNone) return std::nullopt;
-  const Tensor& tensor = graph.tensor(id);
-  if (!tensor.is_constant || tensor.data == nullptr) return std::nullopt;
-  return KnownValue{.type = tensor.type, .shape = tensor.shape, .data = tensor.data};
-}
-
-KnownValue ShapeValue(const Shape& shape) {
-  std::vector<int64_t> a = shape;
-  std::vector<int64_t> b(shape.size(), 0);
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] == kDynamic) {
-      a[i] = 0;
-      b[i] = 1;
-    }
-  }
-  return *MakeIntegers(DataType::kInt64, {static_cast<int64_t>(shape.size())}, a, std::move(b));
-}
-
-std::optional<KnownValue> Evaluate(const Graph& graph, const Node& node, Inputs in) {
+Result Dispatch(const Graph& graph, const Node& node, Inputs in) {
   if (!node.domain.empty() && node.domain != "ai.onnx") return std::nullopt;
   const std::string& op = node.op_type;
   if (op == "Shape") {
@@ -505,6 +471,49 @@ std::optional<KnownValue> Evaluate(const Graph& graph, const Node& node, Inputs 
   if ((op == "Floor" || op == "Ceil") && in.size() == 1) return Round(op, in);
   if (op == "ReduceProd" && in.size() == 1) return ReduceProd(graph, node, in);
   return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<int64_t> Integers(const KnownValue& value) {
+  switch (value.type) {
+    case DataType::kInt64:
+      return Read<int64_t>(value);
+    case DataType::kInt32:
+      return Convert<int64_t>(Read<int32_t>(value));
+    case DataType::kBool:
+      return Convert<int64_t>(Read<uint8_t>(value));
+    default:
+      return {};
+  }
+}
+
+std::optional<KnownValue> ConstantValue(const Graph& graph, TensorId id) {
+  if (id == TensorId::kNone) return std::nullopt;
+  const Tensor& tensor = graph.tensor(id);
+  if (!tensor.is_constant || tensor.data == nullptr) return std::nullopt;
+  return KnownValue{.type = tensor.type, .shape = tensor.shape, .data = tensor.data};
+}
+
+KnownValue ShapeValue(const Shape& shape) {
+  std::vector<int64_t> a = shape;
+  std::vector<int64_t> b(shape.size(), 0);
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == kDynamic) {
+      a[i] = 0;
+      b[i] = 1;
+    }
+  }
+  return *MakeIntegers(DataType::kInt64, {static_cast<int64_t>(shape.size())}, a, std::move(b));
+}
+
+std::optional<KnownValue> Evaluate(const Graph& graph, const Node& node, Inputs in) {
+  Result value = Dispatch(graph, node, in);
+  if (value && std::count(value->batches.begin(), value->batches.end(), 0) ==
+                   static_cast<std::ptrdiff_t>(value->batches.size())) {
+    value->batches.clear();  // a constant part of something that depends on the batch
+  }
+  return value;
 }
 
 }  // namespace amc

@@ -16,9 +16,9 @@ namespace amc {
 
 struct KnownValue {
   DataType type = DataType::kUndefined;
-  Shape shape;
-  std::shared_ptr<const Buffer> data;
-  std::vector<int64_t> batches;  // b of every element; empty if all are zero
+  Shape shape = {};
+  std::shared_ptr<const Buffer> data = {};
+  std::vector<int64_t> batches = {};  // b of every element; empty if all are zero
 
   bool is_constant() const { return batches.empty(); }
 };

@@ -60,12 +60,12 @@ absl::StatusOr<int64_t> NumElements(const Shape& shape);
 using Buffer = std::string;  // raw little-endian bytes, as in ONNX raw_data
 
 struct Tensor {
-  std::string name;
+  std::string name = {};
   DataType type = DataType::kFloat;
   bool shape_known = false;
-  Shape shape;
-  bool is_constant = false;            // an initializer
-  std::shared_ptr<const Buffer> data;  // of a constant; null if weightless
+  Shape shape = {};
+  bool is_constant = false;                 // an initializer
+  std::shared_ptr<const Buffer> data = {};  // of a constant; null if weightless
 };
 
 // A tensor-valued attribute (of a Constant node that folding could not remove).
@@ -123,14 +123,14 @@ enum class Op {
 Op OpFromName(absl::string_view domain, absl::string_view op_type);
 
 struct Node {
-  std::string name;  // may be empty in ONNX files; NodeLabel() always says something
-  std::string domain;
-  std::string op_type;
+  std::string name = {};  // may be empty in ONNX files; NodeLabel() always says something
+  std::string domain = {};
+  std::string op_type = {};
   Op op = Op::kUnknown;
-  std::vector<TensorId> inputs;
-  std::vector<TensorId> outputs;
-  std::map<std::string, Attribute> attributes;
-  std::string doc_string;
+  std::vector<TensorId> inputs = {};
+  std::vector<TensorId> outputs = {};
+  std::map<std::string, Attribute> attributes = {};
+  std::string doc_string = {};
 };
 
 struct Graph {

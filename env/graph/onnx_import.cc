@@ -203,7 +203,7 @@ class Reader {
 
   absl::StatusOr<Node> ReadNode(onnx::NodeProto& proto) {
     Node node{.name = proto.name(),
-              .domain = proto.domain(),
+              .domain = proto.domain() == "ai.onnx" ? "" : proto.domain(),
               .op_type = proto.op_type(),
               .doc_string = proto.doc_string()};
     for (const std::string& output : proto.output()) {

@@ -172,8 +172,14 @@ absl::Status CheckNodes(const onnx::ModelProto& model,
   }
   for (const auto& node : model.graph().node()) {
     if (FindSchema(opsets, node.domain(), node.op_type()) == nullptr) continue;
+    onnx::NodeProto renamed;  // the checker knows the default domain by its short name alone
+    const bool rename = node.domain() == "ai.onnx";
+    if (rename) {
+      renamed = node;
+      renamed.clear_domain();
+    }
     try {
-      onnx::checker::check_node(node, context, scope);
+      onnx::checker::check_node(rename ? renamed : node, context, scope);
     } catch (const std::exception& error) {
       return absl::InvalidArgumentError(
           absl::StrCat("not valid ONNX: ", node.op_type(), " ", node.name(), ": ", error.what()));

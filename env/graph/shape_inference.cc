@@ -469,12 +469,12 @@ absl::StatusOr<Shape> FirstOutputShape(const Graph& graph, const Node& node) {
 
 absl::Status SetShape(Graph& graph, const Node& node, TensorId id, Shape shape) {
   if (id == TensorId::kNone) return absl::OkStatus();
-  AMC_ASSIGN_OR_RETURN(const int64_t elements, NumElements(shape));
-  if (elements > kMaxTensorElements) {
+  const absl::StatusOr<int64_t> elements = NumElements(shape);
+  if (!elements.ok() || *elements > kMaxTensorElements) {
     return NodeError(
         graph, node,
-        absl::StrCat("output ", graph.tensor(id).name, " of shape ", ShapeToString(shape), " has ",
-                     elements, " elements, more than 2^34: a corrupt dimension"));
+        absl::StrCat("output ", graph.tensor(id).name, " of shape ", ShapeToString(shape),
+                     " has more than 2^34 elements: a corrupt dimension"));
   }
   graph.tensor(id).shape = std::move(shape);
   graph.tensor(id).shape_known = true;
