@@ -106,8 +106,8 @@ class Trainer {
     start_ = Clock::now();
     for (int64_t epoch = 1; epoch <= options_.epochs; ++epoch) {
       AMC_ASSIGN_OR_RETURN(EpochSummary summary, RunEpoch(epoch));
-      const bool last = epoch == options_.epochs;
-      if (last || (options_.test_every > 0 && epoch % options_.test_every == 0)) {
+      const bool due = options_.test_every > 0 && epoch % options_.test_every == 0;
+      if (test_.size() > 0 && (due || epoch == options_.epochs)) {
         AMC_ASSIGN_OR_RETURN(summary.test_accuracy, Test());
         result.test_accuracy = summary.test_accuracy;
       }
@@ -139,8 +139,8 @@ class Trainer {
 
   // The images `indices` of `images` as tensors on the device.
   std::pair<torch::Tensor, torch::Tensor> MakeBatch(const BatchMaker& maker, const ImageSet& images,
-                                                    absl::Span<const int64_t> indices) {
-    maker.Make(indices, augmentation_rng_, pixels_);
+                                                    absl::Span<const int64_t> indices, Rng& rng) {
+    maker.Make(indices, rng, pixels_);
     const auto count = static_cast<int64_t>(indices.size());
     const torch::Tensor input = at::from_blob(
         pixels_.data(), {count, images.channels, images.height, images.width}, at::kFloat);
@@ -195,7 +195,7 @@ class Trainer {
       static_cast<torch::optim::SGDOptions&>(group.options()).lr(rate);
       for (torch::Tensor& parameter : group.params()) parameter.mutable_grad() = torch::Tensor();
     }
-    const auto [input, labels] = MakeBatch(train_batches_, train_, indices);
+    const auto [input, labels] = MakeBatch(train_batches_, train_, indices, augmentation_rng_);
     AMC_ASSIGN_OR_RETURN(const torch::Tensor logits, network_->Forward(input));
     const torch::Tensor loss =
         at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::Mean,
@@ -210,18 +210,17 @@ class Trainer {
   absl::StatusOr<double> Test() {
     network_->Train(false, options_.batch_norm_momentum);
     double hits = 0;
-    const Rng augmentation_rng = augmentation_rng_;  // tests draw nothing from training's stream
+    Rng rng(0);  // its draws change nothing here, and training's stream stays untouched
     std::vector<int64_t> indices;
     for (int64_t first = 0; first < test_.size(); first += kTestBatch) {
       indices.clear();
       for (int64_t i = first; i < std::min(first + kTestBatch, test_.size()); ++i) {
         indices.push_back(i);
       }
-      const auto [input, labels] = MakeBatch(test_batches_, test_, indices);
+      const auto [input, labels] = MakeBatch(test_batches_, test_, indices, rng);
       AMC_ASSIGN_OR_RETURN(const torch::Tensor logits, network_->Forward(input));
       hits += CountHits(logits, labels);
     }
-    augmentation_rng_ = augmentation_rng;
     network_->Train(true, options_.batch_norm_momentum);
     return hits / static_cast<double>(test_.size());
   }
@@ -259,7 +258,7 @@ absl::StatusOr<TrainResult> Train(const Graph& graph, const ImageSet& train, con
       std::unique_ptr<TorchNetwork> network,
       TorchNetwork::Create(graph, {.device = options.device, .fold_batch_norm = false}));
   AMC_RETURN_IF_ERROR(CheckImages(graph, train, preprocessing, "training"));
-  AMC_RETURN_IF_ERROR(CheckImages(graph, test, preprocessing, "test"));
+  if (test.size() > 0) AMC_RETURN_IF_ERROR(CheckImages(graph, test, preprocessing, "test"));
   try {
     return Trainer(train, test, preprocessing, options, callbacks, std::move(network)).Run();
   } catch (const std::exception& error) {

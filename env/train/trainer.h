@@ -48,8 +48,8 @@ struct EpochSummary {
 };
 
 struct TrainResult {
-  Graph graph;               // trained; everything but the weights as it came in
-  double test_accuracy = 0;  // of the last epoch's weights, top-1, in [0, 1]
+  Graph graph;                // trained; everything but the weights as it came in
+  double test_accuracy = -1;  // top-1 of the last epoch's weights; -1 without test images
   std::vector<EpochSummary> epochs;
 };
 
@@ -63,9 +63,9 @@ struct TrainCallbacks {
 double ScheduledLearningRate(const TrainOptions& options, int64_t step, int64_t total,
                              int64_t steps_per_epoch);
 
-// `graph` gives the architecture and the initial weights. InvalidArgument if an option makes no
-// sense, or the network and the images do not fit (both sides named); FailedPrecondition when the
-// loss stops being finite.
+// `graph` gives the architecture and the initial weights; `test` may be empty. InvalidArgument if
+// an option makes no sense, or the network and the images do not fit (both sides named);
+// FailedPrecondition when the loss stops being finite.
 absl::StatusOr<TrainResult> Train(const Graph& graph, const ImageSet& train, const ImageSet& test,
                                   const Preprocessing& preprocessing, const TrainOptions& options,
                                   const TrainCallbacks& callbacks);

@@ -142,6 +142,13 @@ TEST(TrainerTest, TestsDoNotDisturbTraining) {
   EXPECT_EQ(weights(0), weights(1));
 }
 
+TEST(TrainerTest, WorksWithoutTestImages) {
+  const auto result =
+      Train(SmallNetwork(), Quarters(64, 1), ImageSet(), kPreprocessing, QuickOptions(), {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->test_accuracy, -1);
+}
+
 TEST(TrainerTest, ACallbacksErrorStopsTheTraining) {
   TrainCallbacks callbacks;
   callbacks.on_epoch = [](int64_t, const EpochSummary&) {
