@@ -27,8 +27,13 @@ uint64_t QueryFingerprint(const google::protobuf::Message& request) {
 std::string EncodePageToken(uint64_t fingerprint, const PageKey& key) {
   ByteWriter writer;
   writer.U64(fingerprint);
-  writer.Double(key.real);
-  writer.I64(key.integer);
+  const double* real = std::get_if<double>(&key.key);
+  writer.U8(real != nullptr);
+  if (real != nullptr) {
+    writer.Double(*real);
+  } else {
+    writer.I64(std::get<int64_t>(key.key));
+  }
   writer.I64(key.number);
   writer.String(key.text);
   return absl::WebSafeBase64Escape(writer.bytes());
@@ -42,8 +47,11 @@ absl::StatusOr<PageKey> DecodePageToken(absl::string_view token, uint64_t finger
   ByteReader reader(bytes);
   const uint64_t made_for = reader.U64();
   PageKey key;
-  key.real = reader.Double();
-  key.integer = reader.I64();
+  if (reader.U8() != 0) {
+    key.key = reader.Double();
+  } else {
+    key.key = reader.I64();
+  }
   key.number = reader.I64();
   key.text = reader.String();
   AMC_RETURN_IF_ERROR(Annotate(reader.Finish(), "page_token"));

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -16,8 +17,7 @@ namespace amc {
 
 // The last row's key. Every list uses the members that its order needs.
 struct PageKey {
-  double real = 0;
-  int64_t integer = 0;
+  std::variant<int64_t, double> key;
   int64_t number = 0;
   std::string text;
 };

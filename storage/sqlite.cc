@@ -40,6 +40,8 @@ absl::Status ToStatus(int code, int system_error, absl::string_view path, const 
       return absl::DataLossError(absl::StrCat(text, "; restore it from a backup"));
     case SQLITE_NOTADB:
       return absl::DataLossError(absl::StrCat(text, "; restore it, or choose another path"));
+    case SQLITE_INTERRUPT:
+      return absl::CancelledError(text);
     case SQLITE_NOMEM:
       return absl::ResourceExhaustedError(text);
     case SQLITE_CANTOPEN:
@@ -102,6 +104,10 @@ bool Statement::IsNull(int column) const {
 }
 int64_t Statement::Int(int column) const { return sqlite3_column_int64(statement_, column); }
 double Statement::Real(int column) const { return sqlite3_column_double(statement_, column); }
+Number Statement::Value(int column) const {
+  if (sqlite3_column_type(statement_, column) == SQLITE_FLOAT) return Real(column);
+  return Int(column);
+}
 absl::string_view Statement::Bytes(int column) const {
   // The pointer first: it may convert the value, which changes the size.
   const void* bytes = sqlite3_column_blob(statement_, column);
@@ -272,6 +278,16 @@ absl::Status Database::BackupTo(const std::string& path) {
   }
   return SyncFile(FolderOf(path), O_RDONLY | O_DIRECTORY);
 }
+
+WorkLimit::WorkLimit(Database& database, int64_t operations)
+    : database_(database), left_(operations) {
+  constexpr int kInterval = 1000;
+  sqlite3_progress_handler(
+      database_.handle_, kInterval,
+      [](void* left) -> int { return (*static_cast<int64_t*>(left) -= kInterval) < 0; }, &left_);
+}
+
+WorkLimit::~WorkLimit() { sqlite3_progress_handler(database_.handle_, 0, nullptr, nullptr); }
 
 absl::StatusOr<Transaction> Transaction::Begin(Database& database, Kind kind) {
   AMC_ASSIGN_OR_RETURN(Statement begin,

@@ -55,6 +55,7 @@ class Statement {
   bool IsNull(int column) const;
   int64_t Int(int column) const;
   double Real(int column) const;
+  Number Value(int column) const;  // of a column that holds numbers
   absl::string_view Bytes(int column) const;
   std::string Text(int column) const { return std::string(Bytes(column)); }
 
@@ -117,6 +118,7 @@ class Database {
 
  private:
   friend class Statement;
+  friend class WorkLimit;
   Database(sqlite3* handle, std::string path) : handle_(handle), path_(std::move(path)) {}
 
   absl::Status Configure(Mode mode);
@@ -131,6 +133,21 @@ class Database {
   std::string path_;
   std::unordered_map<std::string, std::vector<sqlite3_stmt*>> idle_;  // by text
   size_t idle_count_ = 0;
+};
+
+// While it lives, its database's queries stop with Cancelled once they have used up, together,
+// about `operations` instructions of sqlite3's virtual machine (some ten per row). For reads only:
+// a change that stops takes its transaction with it.
+class WorkLimit {
+ public:
+  WorkLimit(Database& database, int64_t operations);
+  ~WorkLimit();
+  WorkLimit(const WorkLimit&) = delete;
+  WorkLimit& operator=(const WorkLimit&) = delete;
+
+ private:
+  Database& database_;
+  int64_t left_;
 };
 
 // BEGIN ... COMMIT; rolled back on destruction unless Commit succeeded.

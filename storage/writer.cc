@@ -20,7 +20,7 @@ Writer::~Writer() {
 }
 
 absl::Status Writer::Run(Change change) {
-  Request request{change, absl::OkStatus()};
+  Request request{change};
   MutexLock lock(&mutex_);
   queue_.push_back(&request);
   has_work_.Signal();

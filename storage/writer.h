@@ -38,9 +38,9 @@ class Writer {
  private:
   struct Request {
     Change change;
-    absl::Status status;
+    absl::Status status{};
     bool done = false;  // this and `ended` under mutex_
-    CondVar ended;
+    CondVar ended{};
   };
 
   void Loop();

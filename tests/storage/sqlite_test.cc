@@ -105,6 +105,20 @@ TEST_F(SqliteTest, ReadOnlyConnectionCannotWrite) {
               Fails(StatusCode::kPermissionDenied, path_));
 }
 
+TEST_F(SqliteTest, AQueryPastItsWorkLimitIsCancelled) {
+  const std::string endless =
+      "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+  {
+    const WorkLimit limit(*database_, 100000);
+    EXPECT_EQ(*database_->QueryInt("SELECT count(*) FROM t"), 0);  // within the limit
+    EXPECT_THAT(database_->QueryInt(endless), Fails(StatusCode::kCancelled, path_));
+  }
+  EXPECT_EQ(*database_->QueryInt(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) "
+                "SELECT count(*) FROM n"),
+            50000);
+}
+
 TEST_F(SqliteTest, ForeignKeysAreEnforced) {
   ASSERT_THAT(database_->Execute("CREATE TABLE p (k INTEGER PRIMARY KEY);"
                                  "CREATE TABLE c (k REFERENCES p (k))"),
