@@ -40,6 +40,7 @@ absl::Status TaskBoard::OpenJob(const v1::Job& job, bool forgive) {
       task.forgiven_lost = record.lost_attempts;
       task.forgiven_failed = record.failed_attempts;
     }
+    task.orphaned = record.state == TaskState::kLeased;
     task.record = std::move(record);
   }
   changed_.SignalAll();
@@ -145,6 +146,13 @@ absl::StatusOr<std::optional<v1::Lease>> TaskBoard::Lease(const WorkerView& work
       return MakeLease(jobs_.at(held->record.job), held->record);
     }
   }
+  if (Task* const orphan = FindOrphan(worker.uuid)) {
+    orphan->orphaned = false;
+    orphan->record.expire_ms = NowMs() + absl::ToInt64Milliseconds(options_.lease_term);
+    peer.request_id = request_id;
+    peer.lease = RefOf(orphan->record);
+    return MakeLease(jobs_.at(orphan->record.job), orphan->record);
+  }
   while (true) {
     if (shutdown_) return ShuttingDown();
     if (peer.poll != poll || cancelled()) return std::nullopt;
@@ -153,9 +161,7 @@ absl::StatusOr<std::optional<v1::Lease>> TaskBoard::Lease(const WorkerView& work
     if (const std::optional<Assignment> assignment = PickTask(views, worker, now_ms)) {
       AMC_ASSIGN_OR_RETURN(v1::Lease lease, Grant(worker, views[assignment->job].id, *assignment));
       peer.request_id = request_id;
-      peer.lease.set_job(lease.job());
-      peer.lease.set_task(lease.task());
-      peer.lease.set_epoch(lease.epoch());
+      peer.lease = RefOf(FindTask(lease.job(), lease.task())->record);
       return lease;
     }
     if (absl::Now() >= deadline) return std::nullopt;
@@ -183,6 +189,7 @@ std::vector<v1::LeaseRef> TaskBoard::Renew(const std::string& worker,
         continue;
       }
       task->record.expire_ms = expire_ms;
+      task->orphaned = false;
       if (MustStoreRenewal(task->stored_expire_ms, now_ms, options_.lease_term)) {
         task->stored_expire_ms = expire_ms;
         to_store.push_back(ref);
@@ -254,14 +261,13 @@ void TaskBoard::Release(const std::string& worker) {
 
 std::optional<v1::LeaseRef> TaskBoard::LeaseOf(const std::string& worker) const {
   absl::MutexLock lock(&mutex_);
-  const std::vector<LeaseView> leases =
-      Leases([&worker](const TaskRecord& record) { return record.worker == worker; });
-  if (leases.empty()) return std::nullopt;
-  v1::LeaseRef ref;
-  ref.set_job(leases[0].job);
-  ref.set_task(leases[0].task);
-  ref.set_epoch(leases[0].epoch);
-  return ref;
+  for (const auto& [id, job] : jobs_) {
+    for (const auto& [number, task] : job.tasks) {
+      const TaskRecord& record = task.record;
+      if (record.state == TaskState::kLeased && record.worker == worker) return RefOf(record);
+    }
+  }
+  return std::nullopt;
 }
 
 void TaskBoard::ExpireLeases() {

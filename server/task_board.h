@@ -96,7 +96,8 @@ class TaskBoard {
     TaskRecord record;
     int64_t stored_expire_ms = 0;
     int64_t forgiven_lost = 0, forgiven_failed = 0;
-    bool busy = false;  // the store is being told of a change; see above
+    bool busy = false;      // the store is being told of a change; see above
+    bool orphaned = false;  // leased in an earlier life of the server, not heard of since
   };
   struct Job {
     v1::Job job;
@@ -113,10 +114,13 @@ class TaskBoard {
     v1::LeaseRef lease;  // that the request got
   };
 
+  static v1::LeaseRef RefOf(const TaskRecord& record);
   std::vector<JobView> Views() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Task* FindTask(const std::string& job, int64_t task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Task* FindHeld(const std::string& worker, const v1::LeaseRef& ref)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A lease of the worker that is orphaned, now taken up again; null if there is none.
+  Task* FindOrphan(const std::string& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::Lease MakeLease(const Job& job, const TaskRecord& record) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The three below give the lock up while the store works and take it again.

@@ -9,6 +9,14 @@
 
 namespace amc {
 
+v1::LeaseRef TaskBoard::RefOf(const TaskRecord& record) {
+  v1::LeaseRef ref;
+  ref.set_job(record.job);
+  ref.set_task(record.task);
+  ref.set_epoch(record.epoch);
+  return ref;
+}
+
 std::vector<JobView> TaskBoard::Views() const {
   std::vector<JobView> views;
   std::vector<int64_t> orders;
@@ -46,6 +54,15 @@ TaskBoard::Task* TaskBoard::FindHeld(const std::string& worker, const v1::LeaseR
   const bool held =
       record.state == TaskState::kLeased && record.worker == worker && record.epoch == ref.epoch();
   return held ? task : nullptr;
+}
+
+TaskBoard::Task* TaskBoard::FindOrphan(const std::string& worker) {
+  for (auto& [id, job] : jobs_) {
+    for (auto& [number, task] : job.tasks) {
+      if (task.orphaned && FindHeld(worker, RefOf(task.record)) != nullptr) return &task;
+    }
+  }
+  return nullptr;
 }
 
 v1::Lease TaskBoard::MakeLease(const Job& job, const TaskRecord& record) const {
@@ -117,10 +134,9 @@ absl::Status TaskBoard::EndAttempt(const std::string& job, int64_t number, Attem
     const std::string what = task.record.kind == v1::TASK_KIND_EVALUATE
                                  ? absl::StrCat("episode ", task.record.episode)
                                  : v1::TaskKind_Name(task.record.kind);
-    entry.failure = JobError(
-        decision.failure,
-        absl::StrCat(what, " after ", task.record.lost_attempts + task.record.failed_attempts,
-                     " attempts, the last on worker ", task.record.worker, ": ", error.message()));
+    entry.failure = JobError(decision.failure,
+                             absl::StrCat(what, ", attempt ", task.record.epoch, " on worker ",
+                                          task.record.worker, ": ", error.message()));
   }
   return absl::OkStatus();
 }

@@ -54,11 +54,11 @@ TEST(JobSpecTest, WritesOutTheDefaultsThatTheProtoStates) {
   EXPECT_EQ(spec.search().ddpg().baseline_decay(), 0.5);
   EXPECT_EQ(spec.space().min_preserve_ratio(), 0.2);
   EXPECT_EQ(spec.space().channel_multiple(), 1);
-  EXPECT_EQ(spec.evaluation().criterion(), v1::CRITERION_ENERGY);
+  EXPECT_EQ(spec.evaluation().criterion(), v1::CRITERION_GREEDY);
   EXPECT_EQ(spec.evaluation().reconstruction(), v1::RECONSTRUCTION_FAST);
   EXPECT_EQ(spec.evaluation().reconstruction_images(), 2000);
   EXPECT_EQ(spec.evaluation().samples_per_layer(), 20000);
-  EXPECT_EQ(spec.evaluation().recalibration_images(), 1000);
+  EXPECT_EQ(spec.evaluation().recalibration_images(), 256);
   EXPECT_EQ(spec.evaluation().ridge(), 1e-4);
   EXPECT_EQ(spec.evaluation().device(), v1::DEVICE_CPU);
   EXPECT_EQ(spec.evaluation().precision(), v1::PRECISION_FP32);
