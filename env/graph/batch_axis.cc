@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "env/graph/op_params.h"
 
 namespace amc {
 namespace {
@@ -31,10 +32,9 @@ bool HasUnknown(const Graph& graph) {
 // shapes that follow show whether the first axis of the input was the batch at all.
 void FreeReshapeTargets(Graph& graph, int64_t batch) {
   for (Node& node : graph.nodes) {
-    if (node.op != Op::kReshape || node.inputs.size() != 2 ||
-        node.attributes.count("allowzero") != 0) {
-      continue;
-    }
+    if (node.op != Op::kReshape) continue;
+    const absl::StatusOr<int64_t> allow_zero = GetInt(graph, node, "allowzero", 0);
+    if (!allow_zero.ok() || *allow_zero != 0) continue;  // 0 is a plain zero there
     absl::StatusOr<std::vector<int64_t>> target = Values<int64_t>(graph, node.inputs[1]);
     if (!target.ok() || target->empty() || target->front() != batch) continue;
     const Tensor& input = graph.tensor(node.inputs[0]);

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "env/graph/op_params.h"
 #include "env/graph/shape_inference.h"
 
 namespace amc {
@@ -49,6 +50,12 @@ std::optional<KnownValue> ValueOfConstantNode(const Node& node) {
     return from(MakeInts("", {static_cast<int64_t>(values->size())}, *values));
   }
   return std::nullopt;
+}
+
+// Whether 0 in a Reshape's target stands for the input's axis; allowzero makes it a plain zero.
+bool ZeroKeepsTheAxis(const Graph& graph, const Node& reshape) {
+  const absl::StatusOr<int64_t> allow_zero = GetInt(graph, reshape, "allowzero", 0);
+  return allow_zero.ok() && *allow_zero == 0;
 }
 
 class Folder {
@@ -147,7 +154,7 @@ class Folder {
   // if nothing else is -1. Otherwise it stays computed.
   void SettleReshapeTarget(Node& node) {
     if (node.inputs.size() != 2 || node.inputs[0] == TensorId::kNone ||
-        node.inputs[1] == TensorId::kNone || node.attributes.count("allowzero") != 0) {
+        node.inputs[1] == TensorId::kNone || !ZeroKeepsTheAxis(graph_, node)) {
       return;
     }
     const std::optional<KnownValue>& target = values_[Index(node.inputs[1])];

@@ -84,6 +84,19 @@ TEST(ConstantFoldingTest, ViewByBatchSizeBecomesAConstantTarget) {
   EXPECT_EQ(r.Result().shape, (Shape{kDynamic, 32}));
 }
 
+// From opset 14 on exporters say allowzero = 0, the default. With 1 there is no way to say "as the
+// input", and the target stays computed.
+TEST(ConstantFoldingTest, TargetsWithAllowZero) {
+  for (const int64_t allow_zero : {0, 1}) {
+    Raw r(14);
+    const TensorId x = r.Input({kDynamic, 8, 2, 2});
+    const TensorId size = r.Op("Slice", {r.Op("Shape", {x}), r.Ints({0}), r.Ints({1})});
+    const TensorId target = r.Op("Concat", {size, r.Ints({32})}, {{"axis", int64_t{0}}});
+    r.Fold(r.Op("Reshape", {x, target}, {{"allowzero", allow_zero}}));
+    EXPECT_EQ(r.graph.nodes.size(), allow_zero == 0 ? 1u : 4u);
+  }
+}
+
 // The channel shuffle: b, c, h, w = x.shape; x.view(b, 2, c // 2, h, w).
 TEST(ConstantFoldingTest, ChannelShuffleHasAConstantTarget) {
   Raw r;

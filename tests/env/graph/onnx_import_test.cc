@@ -191,6 +191,17 @@ TEST(OnnxImportTest, ReshapesThatNameTheBatchAreFreed) {
   }
 }
 
+TEST(OnnxImportTest, ReshapesOfLaterOpsetsAreFreedToo) {
+  onnx::ModelProto model = ModelWithReshape("1", {1, 144});
+  model.mutable_opset_import(0)->set_version(16);
+  auto* allow_zero = model.mutable_graph()->mutable_node(2)->add_attribute();
+  allow_zero->set_name("allowzero");
+  allow_zero->set_type(onnx::AttributeProto::INT);
+  EXPECT_EQ(ShapeOf(ImportOk(model), "f"), (Shape{kDynamic, 144}));
+  allow_zero->set_i(1);
+  EXPECT_EQ(ShapeOf(ImportOk(model), "f"), (Shape{1, 144}));
+}
+
 TEST(OnnxImportTest, BatchThatSomethingDependsOnStaysFixed) {
   onnx::ModelProto model = SmallModel("4");
   AddFloats(model, "offset", {4, 1});  // another offset for each image
