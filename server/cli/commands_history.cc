@@ -53,7 +53,6 @@ v1::ListEpisodesRequest MakeRequest(const HistoryArgs& args) {
 
 absl::Status History(const HistoryArgs& args) {
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
-  v1::ListEpisodesRequest request = MakeRequest(args);
   Table table({{"episode", Align::kRight},
                {"reward", Align::kRight},
                {"top-1", Align::kRight},
@@ -62,29 +61,20 @@ absl::Status History(const HistoryArgs& args) {
                {"parameters", Align::kRight},
                {"seconds", Align::kRight},
                {"note"}});
-  int64_t printed = 0;
-  do {
-    const int64_t left = args.limit > 0 ? args.limit - printed : 1000;
-    request.set_page_size(static_cast<int32_t>(std::min<int64_t>(left, 1000)));
-    AMC_ASSIGN_OR_RETURN(
-        const v1::ListEpisodesResponse page,
-        client->Call(client->jobs(), &v1::JobService::Stub::ListEpisodes, request));
-    for (const v1::Episode& episode : page.episodes()) {
-      ++printed;
-      if (args.canonical) {
-        std::puts(CanonicalLine(episode).c_str());
-      } else if (args.json) {
-        std::puts(ToJson(episode, false).c_str());
-      } else {
-        table.AddRow({absl::StrCat(episode.number()), absl::StrFormat("%.4f", episode.reward()),
-                      Percent(episode.measurement().top1(), 2),
-                      absl::StrFormat("%.4f", episode.measurement().kl()),
-                      HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
-                      absl::StrFormat("%.2f", episode.seconds()), episode.note()});
-      }
+  const auto print = [&](const v1::Episode& episode) {
+    if (args.canonical) {
+      std::puts(CanonicalLine(episode).c_str());
+    } else if (args.json) {
+      std::puts(ToJson(episode, false).c_str());
+    } else {
+      table.AddRow({absl::StrCat(episode.number()), absl::StrFormat("%.4f", episode.reward()),
+                    Percent(episode.measurement().top1(), 2),
+                    absl::StrFormat("%.4f", episode.measurement().kl()),
+                    HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
+                    absl::StrFormat("%.2f", episode.seconds()), episode.note()});
     }
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty() && (args.limit == 0 || printed < args.limit));
+  };
+  AMC_RETURN_IF_ERROR(ForEachEpisode(*client, MakeRequest(args), args.limit, print));
   if (!args.canonical && !args.json) std::fputs(table.ToString().c_str(), stdout);
   return absl::OkStatus();
 }

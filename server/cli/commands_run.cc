@@ -7,6 +7,7 @@
 //
 //   OUT/model.onnx    the smaller network
 //   OUT/policy.json   what each group keeps (amc prune --policy)
+//   OUT/history.jsonl every candidate as `amc history --canonical` prints it
 //   OUT/logs/         server.log, worker-1.log, ...
 //   OUT/.amc/         database, artifacts, socket, lock
 #include <fcntl.h>
@@ -31,6 +32,7 @@
 #include "server/cli/engine.h"
 #include "server/cli/exit_status.h"
 #include "server/cli/follow.h"
+#include "server/cli/history.h"
 #include "server/cli/job_flags.h"
 #include "server/cli/json.h"
 #include "server/cli/process_tree.h"
@@ -42,6 +44,7 @@ namespace {
 constexpr int64_t kDefaultParallelEpisodes = 2;  // of the server
 constexpr absl::Duration kStartPatience = absl::Seconds(60);
 constexpr absl::Duration kStopPatience = absl::Seconds(3);
+constexpr absl::Duration kStallPatience = absl::Seconds(15);
 
 struct RunArgs {
   JobFlags job;
@@ -118,7 +121,9 @@ class Run {
     AMC_RETURN_IF_ERROR(UploadInputs(*client_, spec));
     AMC_ASSIGN_OR_RETURN(v1::Job job, Submit(std::move(spec)));
     AMC_ASSIGN_OR_RETURN(job, Follow(job.id()));
-    AMC_RETURN_IF_ERROR(JobOutcome(job));
+    AMC_RETURN_IF_ERROR(JobOutcome(
+        job,
+        absl::StrCat("Its history is kept; the same command tries again. Logs: ", out_, "/logs")));
     return WriteResult(job);
   }
 
@@ -192,6 +197,7 @@ class Run {
 
   absl::StatusOr<v1::Job> Follow(const std::string& id) {
     FollowOptions options;
+    options.patience = kStallPatience;
     options.on_call = [this](grpc::ClientContext* context) {
       if (context == nullptr) {
         tree_.OnStop(nullptr);
@@ -202,6 +208,11 @@ class Run {
     };
     absl::StatusOr<v1::Job> job = FollowJob(*client_, id, options);
     AMC_RETURN_IF_ERROR(Interrupted());
+    if (absl::IsResourceExhausted(job.status())) {
+      return WithHint(job.status(),
+                      "Nothing is lost: the same command goes on where it stopped, once there is "
+                      "space.");
+    }
     return job;
   }
 
@@ -213,17 +224,30 @@ class Run {
     AMC_RETURN_IF_ERROR(client_->Download(job.result().model(), out_ + "/model.onnx"));
     AMC_RETURN_IF_ERROR(
         WriteFileAtomically(out_ + "/policy.json", PolicyFileJson(best.episode().policy())));
+    AMC_RETURN_IF_ERROR(WriteHistory(job.id()));
     if (args_.json) {
       PrintJson(job.result());
       return absl::OkStatus();
     }
     std::fputs(
-        absl::StrCat("\n", ResultText(job), "\n", out_, "/model.onnx   the smaller network\n", out_,
-                     "/policy.json  what each group keeps\n", out_,
-                     "/logs         server and workers\n")
+        absl::StrCat("\n", ResultText(job), "\nIn ", out_,
+                     ":\n  model.onnx     the smaller network\n  policy.json    what each "
+                     "group keeps\n  history.jsonl  every candidate\n  logs/          server "
+                     "and workers\n")
             .c_str(),
         stdout);
     return absl::OkStatus();
+  }
+
+  absl::Status WriteHistory(const std::string& job) {
+    v1::ListEpisodesRequest request;
+    request.set_job(job);
+    request.set_with_steps(true);
+    std::string lines;
+    AMC_RETURN_IF_ERROR(ForEachEpisode(*client_, request, 0, [&](const v1::Episode& episode) {
+      absl::StrAppend(&lines, CanonicalLine(episode), "\n");
+    }));
+    return WriteFileAtomically(out_ + "/history.jsonl", lines);
   }
 
   // Why the tree stops, with what to do next; OK while it does not.

@@ -23,6 +23,10 @@ std::string RandomId() {
   return absl::StrFormat("%08x%08x%08x%08x", device(), device(), device(), device());
 }
 
+std::string ResumeHint(const v1::Job& job) {
+  return absl::StrCat("Its history is kept; `amc resume ", job.id(), "` goes on with it.");
+}
+
 // Prints how a followed job ended.
 absl::Status PrintEnd(const v1::Job& job, bool json) {
   if (json) {
@@ -30,7 +34,7 @@ absl::Status PrintEnd(const v1::Job& job, bool json) {
   } else if (job.has_result()) {
     std::fputs(ResultText(job).c_str(), stdout);
   }
-  return JobOutcome(job);
+  return JobOutcome(job, ResumeHint(job));
 }
 
 struct SubmitArgs {
@@ -90,7 +94,7 @@ absl::Status Watch(const WatchArgs& args) {
   options.json = args.json;
   options.after_sequence = args.after;
   AMC_ASSIGN_OR_RETURN(const v1::Job job, FollowJob(*client, args.job, options));
-  return args.json ? JobOutcome(job) : PrintEnd(job, false);
+  return args.json ? JobOutcome(job, ResumeHint(job)) : PrintEnd(job, false);
 }
 
 Action DefineWatch(CLI::App& app) {

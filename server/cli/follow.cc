@@ -1,12 +1,14 @@
 #include "server/cli/follow.h"
 
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "server/cli/exit_status.h"
 #include "server/cli/format.h"
@@ -15,6 +17,11 @@
 
 namespace amc {
 namespace {
+
+// Whether an event says that the server waits for something outside: progress without a total.
+bool IsStalled(const v1::JobEvent& event) {
+  return event.kind() == v1::EVENT_KIND_PROGRESS && event.total() == 0;
+}
 
 // Turns a job's events into progress lines.
 class Narrator {
@@ -39,7 +46,11 @@ class Narrator {
         TellEpisode(event);
         break;
       case v1::EVENT_KIND_PROGRESS:
-        line_.Show(absl::StrFormat("%s %d/%d", event.message(), event.done(), event.total()));
+        if (IsStalled(event)) {
+          line_.Show(event.message(), true);
+        } else {
+          line_.Show(absl::StrFormat("%s %d/%d", event.message(), event.done(), event.total()));
+        }
         break;
       default:
         break;
@@ -71,6 +82,26 @@ class Narrator {
   std::optional<v1::Episode> best_;
 };
 
+// How long stalled events have followed each other.
+class StallTimer {
+ public:
+  explicit StallTimer(absl::Duration patience) : patience_(patience) {}
+
+  absl::Status Check(const v1::JobEvent& event) {
+    if (!IsStalled(event)) {
+      since_ = absl::InfiniteFuture();
+      return absl::OkStatus();
+    }
+    since_ = std::min(since_, absl::Now());
+    if (absl::Now() - since_ < patience_) return absl::OkStatus();
+    return absl::ResourceExhaustedError(event.message());
+  }
+
+ private:
+  const absl::Duration patience_;
+  absl::Time since_ = absl::InfiniteFuture();
+};
+
 }  // namespace
 
 std::string JobStateName(v1::JobState state) {
@@ -84,20 +115,18 @@ bool HasEnded(v1::JobState state) {
          state == v1::JOB_STATE_CANCELLED;
 }
 
-absl::Status JobOutcome(const v1::Job& job) {
+absl::Status JobOutcome(const v1::Job& job, absl::string_view hint) {
   switch (job.state()) {
     case v1::JOB_STATE_SUCCEEDED:
       return absl::OkStatus();
     case v1::JOB_STATE_CANCELLED:
-      return WithHint(absl::CancelledError(absl::StrCat("job ", job.id(), " was cancelled")),
-                      absl::StrCat("`amc resume ", job.id(), "` goes on with it."));
+      return WithHint(absl::CancelledError(absl::StrCat("job ", job.id(), " was cancelled")), hint);
     case v1::JOB_STATE_FAILED:
       return WithHint(
           absl::FailedPreconditionError(absl::StrCat("job ", job.id(), " failed: ", job.message())),
           job.failure() == v1::FAILURE_REASON_WEAK_BASELINE
-              ? "Check the data pack's mean, deviation and class order against the network's "
-                "training; --allow-weak-baseline searches all the same."
-              : absl::StrCat("Its history is kept; `amc resume ", job.id(), "` tries again."));
+              ? "--allow-weak-baseline searches all the same."
+              : hint);
     default:
       return absl::InternalError(
           absl::StrCat("job ", job.id(), " is still ", JobStateName(job.state())));
@@ -109,12 +138,16 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
   AMC_ASSIGN_OR_RETURN(v1::Job job, client.GetJob(id));
   std::optional<Narrator> narrator;
   if (!options.json) narrator.emplace(job);
+  StallTimer stall(options.patience);
   v1::WatchJobRequest request;
   request.set_id(id);
   request.set_after_sequence(options.after_sequence);
   while (true) {
     grpc::ClientContext context;
     if (options.on_call && !options.on_call(&context)) return absl::CancelledError("interrupted");
+    const absl::Cleanup over = [&] {
+      if (options.on_call) options.on_call(nullptr);
+    };
     const auto reader = client.jobs().WatchJob(&context, request);
     v1::JobEvent event;
     while (reader->Read(&event)) {
@@ -129,10 +162,9 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
         std::fputs((ToJson(event, false) + "\n").c_str(), stdout);
         std::fflush(stdout);
       }
+      AMC_RETURN_IF_ERROR(stall.Check(event));
     }
-    const grpc::Status ended = reader->Finish();
-    if (options.on_call) options.on_call(nullptr);
-    const absl::Status status = client.Check(ended);
+    const absl::Status status = client.Check(reader->Finish());
     if (status.ok()) {
       AMC_ASSIGN_OR_RETURN(job, client.GetJob(id));
       if (HasEnded(job.state())) return job;

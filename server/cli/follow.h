@@ -5,6 +5,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "amc/v1/job.pb.h"
 #include "server/cli/client.h"
 
@@ -13,13 +15,17 @@ namespace amc {
 struct FollowOptions {
   bool json = false;  // print every event as a line of JSON to stdout instead of progress
   int64_t after_sequence = 0;
+  // How long the server may wait for something outside (a full disk) before it is an error here;
+  // the job itself goes on waiting.
+  absl::Duration patience = absl::InfiniteDuration();
   // Called with the call under way and with null when it is over, so that another thread can cancel
   // it; returns false when it should not begin.
   std::function<bool(grpc::ClientContext*)> on_call;
 };
 
 // Follows the job to its end, over lost connections too, and returns it as it ended. Cancelled when
-// on_call's owner cancelled; Unavailable when the server stays away.
+// on_call's owner cancelled; Unavailable when the server stays away; ResourceExhausted when
+// `patience` is over.
 absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
                                   const FollowOptions& options);
 
@@ -27,7 +33,7 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
 std::string JobStateName(v1::JobState state);
 bool HasEnded(v1::JobState state);
 
-// OK if it succeeded; otherwise its failure, with a hint.
-absl::Status JobOutcome(const v1::Job& job);
+// OK if it succeeded; otherwise its failure, with `hint` on how to go on with it.
+absl::Status JobOutcome(const v1::Job& job, absl::string_view hint);
 
 }  // namespace amc

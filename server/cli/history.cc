@@ -1,6 +1,9 @@
 #include "server/cli/history.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "server/cli/format.h"
 
 namespace amc {
@@ -30,6 +33,21 @@ std::string CanonicalLine(const v1::Episode& episode) {
                   "}");
   absl::StrAppend(&line, ",\"reward\":", RoundTrip(episode.reward()), "}");
   return line;
+}
+
+absl::Status ForEachEpisode(Client& client, v1::ListEpisodesRequest request, int64_t limit,
+                            const std::function<void(const v1::Episode&)>& consume) {
+  constexpr int64_t kPage = 1000;
+  int64_t seen = 0;
+  do {
+    request.set_page_size(static_cast<int32_t>(limit > 0 ? std::min(limit - seen, kPage) : kPage));
+    AMC_ASSIGN_OR_RETURN(const v1::ListEpisodesResponse page,
+                         client.Call(client.jobs(), &v1::JobService::Stub::ListEpisodes, request));
+    for (const v1::Episode& episode : page.episodes()) consume(episode);
+    seen += page.episodes_size();
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty() && (limit == 0 || seen < limit));
+  return absl::OkStatus();
 }
 
 }  // namespace amc

@@ -1,9 +1,12 @@
 // A job's episodes as lines of text that can be compared byte for byte.
 #pragma once
 
+#include <functional>
 #include <string>
 
-#include "amc/v1/model.pb.h"
+#include "absl/status/status.h"
+#include "amc/v1/job.pb.h"
+#include "server/cli/client.h"
 
 namespace amc {
 
@@ -12,5 +15,10 @@ namespace amc {
 // or attempts. Numbers are JSON numbers; doubles have as many digits as read back to the same bits.
 // The order of the fields is fixed.
 std::string CanonicalLine(const v1::Episode& episode);
+
+// Hands the episodes that `request` asks for to `consume`, page by page, at most `limit` of them
+// (0: all).
+absl::Status ForEachEpisode(Client& client, v1::ListEpisodesRequest request, int64_t limit,
+                            const std::function<void(const v1::Episode&)>& consume);
 
 }  // namespace amc

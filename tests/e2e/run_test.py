@@ -1,0 +1,126 @@
+"""amc run: finds a smaller network, gives the same history however it is executed, survives stops."""
+import json
+import os
+import signal
+import time
+import unittest
+
+from amc_e2e import Background, TinyCase, amc, wait_until
+
+
+def search(model, pack, out, workers=2, episodes=16):
+    return ["run", model, "--data", pack, "--budget", "0.5", "--episodes", episodes, "--seed", 3,
+            "--set", "search.ddpg.warmup_episodes=4", "--set", "evaluation.reconstruction_images=200",
+            "--workers", workers, "-o", out]
+
+
+def read(path, mode="r"):
+    with open(path, mode) as file:
+        return file.read()
+
+
+def processes_of(folder):
+    """Ids of processes that have `folder` in their arguments."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if folder in read(f"/proc/{pid}/cmdline") and int(pid) != os.getpid():
+                found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+class RunTest(TinyCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # What every other way to execute the same search is compared with.
+        cls.reference_out = os.path.join(os.path.dirname(cls.model), "reference")
+        cls.reference = amc(*search(cls.model, cls.pack, cls.reference_out))
+
+    def assert_same_result(self, out):
+        self.assertEqual(read(f"{out}/history.jsonl"), read(f"{self.reference_out}/history.jsonl"))
+        self.assertEqual(read(f"{out}/model.onnx", "rb"), read(f"{self.reference_out}/model.onnx", "rb"))
+
+    def test_compresses_within_the_budget(self):
+        self.assertEqual(self.reference.returncode, 0, self.reference.stderr)
+        for said in ("MACs", "file size", "test accuracy", "measured latency", "model.onnx"):
+            self.assertIn(said, self.reference.stdout)
+        self.assertRegex(self.reference.stderr, r"episode 16/16  best reward 0\.\d+|1\.0")
+
+        before = self.json("inspect", self.model)
+        after = self.json("inspect", f"{self.reference_out}/model.onnx")
+        self.assertLessEqual(2 * int(after["macs"]), int(before["macs"]))
+        self.assertGreaterEqual(int(after["macs"]), 0.45 * int(before["macs"]))
+        policy = self.json("inspect", self.model, "--policy", f"{self.reference_out}/policy.json")
+        self.assertEqual(policy["policy_cost"]["macs"], after["macs"])
+        self.assertGreater(self.json("eval", f"{self.reference_out}/model.onnx", "--data", self.pack)
+                           ["measurement"]["top1"], 0.5)
+
+    def test_every_candidate_is_within_the_budget(self):
+        macs = int(self.json("inspect", self.model)["macs"])
+        episodes = [json.loads(line) for line in read(f"{self.reference_out}/history.jsonl").splitlines()]
+        self.assertEqual([episode["number"] for episode in episodes], list(range(16)))
+        for episode in episodes:
+            self.assertLessEqual(2 * episode["cost"]["macs"], macs)
+            self.assertEqual(episode["cost"]["macs"], episode["measurement"]["macs"])
+
+    def test_one_worker_gives_the_same_history_as_two(self):
+        self.ok(*search(self.model, self.pack, f"{self.dir}/out", workers=1))
+        self.assert_same_result(f"{self.dir}/out")
+
+    def test_the_same_command_again_finds_the_job_done(self):
+        before = read(f"{self.reference_out}/history.jsonl")
+        result = self.json(*search(self.model, self.pack, self.reference_out))
+        self.assertLessEqual(2 * int(result["compressed"]["cost"]["macs"]),
+                             int(result["original"]["cost"]["macs"]))
+        self.assertEqual(read(f"{self.reference_out}/history.jsonl"), before)
+
+    def test_goes_on_after_ctrl_c(self):
+        out = f"{self.dir}/out"
+        run = Background(self.dir, "run", *search(self.model, self.pack, out))
+        run.wait_for("episode 1/16")
+        self.assertEqual(run.stop(signal.SIGINT), 1)
+        self.assertIn("amc run: interrupted\nNothing is lost: the same command goes on", run.output())
+        self.assertEqual(processes_of(out), [])
+        self.assertFalse(os.path.exists(f"{out}/model.onnx"))
+        self.ok(*search(self.model, self.pack, out))
+        self.assert_same_result(out)
+
+    def test_goes_on_after_kill_9_which_leaves_no_process_behind(self):
+        out = f"{self.dir}/out"
+        run = Background(self.dir, "run", *search(self.model, self.pack, out))
+        run.wait_for("episode 1/16")
+        run.stop(signal.SIGKILL)
+        wait_until(lambda: not processes_of(out), 10, "the children's end")
+        self.ok(*search(self.model, self.pack, out))
+        self.assert_same_result(out)
+
+    def test_shows_the_log_of_a_child_that_dies(self):
+        out = f"{self.dir}/out"
+        run = Background(self.dir, "run", *search(self.model, self.pack, out, workers=1))
+        run.wait_for("measuring the original")
+        worker = wait_until(lambda: [pid for pid in processes_of(out)
+                                     if "\0worker\0" in read(f"/proc/{pid}/cmdline")], 20, "a worker")
+        os.kill(worker[0], signal.SIGKILL)
+        self.assertEqual(run.process.wait(30), 1)
+        self.assertRegex(run.output(), r"amc run: the worker 1 was killed by signal 9; the end of its log, .*")
+        run.file.close()
+        self.assertEqual(processes_of(out), [])
+
+    def test_refuses_a_folder_in_use(self):
+        out = f"{self.dir}/out"
+        run = Background(self.dir, "run", *search(self.model, self.pack, out))
+        wait_until(lambda: os.path.exists(f"{out}/.amc/lock"), 20, "the lock")
+        time.sleep(0.2)
+        self.fails(1, "another `amc run` is working in this folder", *search(self.model, self.pack, out))
+        run.stop(signal.SIGINT)
+
+    def test_works_in_a_folder_whose_path_is_too_long_for_a_socket(self):
+        out = f"{self.dir}/{'long' * 30}"
+        self.ok(*search(self.model, self.pack, out, episodes=2))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
