@@ -25,12 +25,20 @@ bool IsRefusal(const absl::Status& status) {
 
 }  // namespace
 
-absl::Status Connection::Register() {
+absl::Status Connection::Register(const std::string& stale) {
+  {
+    absl::MutexLock lock(&mutex_);
+    while (registering_) registered_.Wait(&mutex_);
+    if (session_ != stale) return absl::OkStatus();
+    registering_ = true;
+  }
   grpc::ClientContext context;
   SetTimeout(context, kTimeout);
   v1::RegisterWorkerResponse response;
   const absl::Status status = FromGrpcStatus(stub_->RegisterWorker(&context, identity_, &response));
   absl::MutexLock lock(&mutex_);
+  registering_ = false;
+  registered_.SignalAll();
   if (status.ok()) {
     session_ = response.session();
     heartbeat_interval_ = absl::Milliseconds(response.heartbeat_ms());
@@ -44,14 +52,18 @@ template <typename Method, typename Request, typename Response>
 absl::Status Connection::Call(Method method, Request& request, Response& response,
                               absl::Duration timeout) {
   absl::Status status;
+  std::string session = this->session();
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (attempt > 0) AMC_RETURN_IF_ERROR(Register());
+    if (attempt > 0 || session.empty()) {
+      AMC_RETURN_IF_ERROR(Register(session));
+      session = this->session();
+    }
+    request.set_session(session);
     grpc::ClientContext context;
     SetTimeout(context, timeout);
     {
       absl::MutexLock lock(&mutex_);
       if (gone_) return absl::CancelledError("this worker has said goodbye");
-      request.set_session(session_);
       if (std::is_same_v<Request, v1::LeaseTaskRequest>) {
         if (lease_cancelled_) return absl::CancelledError("no more leases are wanted");
         lease_call_ = &context;
@@ -114,6 +126,11 @@ void Connection::CancelLease() {
   absl::MutexLock lock(&mutex_);
   lease_cancelled_ = true;
   if (lease_call_ != nullptr) lease_call_->TryCancel();
+}
+
+std::string Connection::session() const {
+  absl::MutexLock lock(&mutex_);
+  return session_;
 }
 
 absl::Status Connection::refusal() const {

@@ -24,8 +24,6 @@ class Connection {
              v1::RegisterWorkerRequest identity)
       : stub_(std::move(stub)), identity_(std::move(identity)) {}
 
-  absl::Status Register();
-
   // None when there is nothing to do. A repeat after an error has to bring the same request_id.
   absl::StatusOr<std::optional<v1::Lease>> Lease(const std::string& request_id,
                                                  absl::Duration wait);
@@ -45,6 +43,9 @@ class Connection {
   absl::Duration heartbeat_interval() const;
 
  private:
+  std::string session() const;
+  // Replaces the session `stale`, unless somebody has.
+  absl::Status Register(const std::string& stale);
   // Calls stub_->*method with the session filled in.
   template <typename Method, typename Request, typename Response>
   absl::Status Call(Method method, Request& request, Response& response, absl::Duration timeout);
@@ -52,6 +53,8 @@ class Connection {
   const std::unique_ptr<v1::WorkerService::StubInterface> stub_;
   const v1::RegisterWorkerRequest identity_;
   mutable absl::Mutex mutex_;
+  absl::CondVar registered_;
+  bool registering_ ABSL_GUARDED_BY(mutex_) = false;
   std::string session_ ABSL_GUARDED_BY(mutex_);
   absl::Duration heartbeat_interval_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);
   absl::Status refusal_ ABSL_GUARDED_BY(mutex_);

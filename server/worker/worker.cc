@@ -167,7 +167,8 @@ class Worker::Session {
         reachable();
         return;
       }
-      if (!WorthRepeating(status) || !WaitToRetry(status).ok()) {
+      const bool session_lost = absl::IsUnauthenticated(status) && connection_.refusal().ok();
+      if ((!session_lost && !WorthRepeating(status)) || !WaitToRetry(status).ok()) {
         AMC_LOG(kWarning) << what << ": result dropped: " << status;
         return;
       }
