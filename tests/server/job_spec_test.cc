@@ -58,7 +58,7 @@ TEST(JobSpecTest, WritesOutTheDefaultsThatTheProtoStates) {
   EXPECT_EQ(spec.evaluation().reconstruction(), v1::RECONSTRUCTION_FAST);
   EXPECT_EQ(spec.evaluation().reconstruction_images(), 2000);
   EXPECT_EQ(spec.evaluation().samples_per_layer(), 20000);
-  EXPECT_EQ(spec.evaluation().recalibration_images(), 256);
+  EXPECT_EQ(spec.evaluation().recalibration_images(), 128);
   EXPECT_EQ(spec.evaluation().ridge(), 1e-4);
   EXPECT_EQ(spec.evaluation().device(), v1::DEVICE_CPU);
   EXPECT_EQ(spec.evaluation().precision(), v1::PRECISION_FP32);

@@ -1,0 +1,269 @@
+// The board over a real store, with a clock that stands still until told.
+#include "server/task_board.h"
+
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/job_error.h"
+
+namespace amc {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class TaskBoardTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    store_ = *OpenSqliteStore(folder_.path() + "/amc.db");
+    NewBoard();
+  }
+  void NewBoard() {
+    board_ = std::make_unique<TaskBoard>(
+        store_.get(), &hub_, &clock_,
+        TaskBoardOptions{.lease_term = absl::Seconds(30), .backoff = absl::Seconds(1)});
+  }
+
+  v1::Job MakeJob(const std::string& id, int64_t max_attempts = 3) {
+    v1::Job job;
+    job.set_id(id);
+    job.set_state(v1::JOB_STATE_SEARCHING);
+    v1::JobSpec& spec = *job.mutable_spec();
+    spec.set_max_attempts(max_attempts);
+    spec.mutable_evaluation()->set_device(v1::DEVICE_CPU);
+    spec.mutable_evaluation()->set_threads(1);
+    EXPECT_TRUE(store_->CreateJob(job, id, "hash", {}).ok());
+    EXPECT_TRUE(board_->OpenJob(job, /*forgive=*/false).ok());
+    return job;
+  }
+  static std::vector<TaskRecord> Tasks(int64_t first, int64_t count) {
+    std::vector<TaskRecord> tasks(static_cast<size_t>(count));
+    for (TaskRecord& task : tasks) {
+      task.kind = v1::TASK_KIND_EVALUATE;
+      task.episode = first++;
+    }
+    return tasks;
+  }
+  static WorkerView MakeWorker(const std::string& uuid) {
+    WorkerView worker{.uuid = uuid, .capabilities = v1::WorkerCapabilities()};
+    worker.capabilities.add_devices(v1::DEVICE_CPU);
+    worker.capabilities.set_threads(1);
+    worker.capabilities.set_platform_id("p");
+    return worker;
+  }
+  std::optional<v1::Lease> Lease(const std::string& uuid,
+                                 absl::Duration wait = absl::ZeroDuration()) {
+    absl::StatusOr<std::optional<v1::Lease>> lease = board_->Lease(
+        MakeWorker(uuid), absl::StrCat("r", ++requests_), absl::Now() + wait, [] { return false; });
+    EXPECT_TRUE(lease.ok()) << lease.status();
+    return lease.ok() ? *lease : std::nullopt;
+  }
+  static v1::CompleteTaskRequest Completion(const v1::Lease& lease) {
+    v1::CompleteTaskRequest request;
+    request.mutable_lease()->set_job(lease.job());
+    request.mutable_lease()->set_task(lease.task());
+    request.mutable_lease()->set_epoch(lease.epoch());
+    request.mutable_result()->set_numerics_id(lease.numerics_id());
+    request.mutable_result()->mutable_measurement()->set_top1(static_cast<double>(lease.episode()));
+    return request;
+  }
+
+  TempDirectory folder_ = *TempDirectory::Create("amc_board_test");
+  std::unique_ptr<Store> store_;
+  EventHub hub_;
+  FakeClock clock_{absl::FromUnixSeconds(1'000'000)};
+  std::unique_ptr<TaskBoard> board_;
+  std::atomic<int64_t> requests_ = 0;
+};
+
+// Runs a generation in a thread of its own, as a job does.
+class Running {
+ public:
+  Running(TaskBoard* board, const std::string& job, std::vector<TaskRecord> tasks)
+      : thread_([=, this] { result_ = board->Run(job, tasks); }) {}
+  ~Running() {
+    if (thread_.joinable()) thread_.join();
+  }
+  const absl::StatusOr<std::vector<TaskRecord>>& Join() {
+    thread_.join();
+    return result_;
+  }
+
+ private:
+  absl::StatusOr<std::vector<TaskRecord>> result_ = absl::UnknownError("did not run");
+  std::thread thread_;
+};
+
+TEST_F(TaskBoardTest, ReturnsResultsInTheOrderAskedFor) {
+  MakeJob("j");
+  Running run(board_.get(), "j", Tasks(0, 3));
+  std::vector<v1::Lease> leases;
+  for (int i = 0; i < 3; ++i) leases.push_back(*Lease(absl::StrCat("w", i), absl::Seconds(5)));
+  for (const int i : {2, 0, 1})
+    ASSERT_TRUE(
+        board_->Complete(absl::StrCat("w", i), Completion(leases[static_cast<size_t>(i)])).ok());
+  const auto& records = run.Join();
+  ASSERT_TRUE(records.ok()) << records.status();
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ((*records)[i].episode, static_cast<int64_t>(i));
+    EXPECT_EQ((*records)[i].result->measurement().top1(), static_cast<double>(i));
+  }
+}
+
+TEST_F(TaskBoardTest, ExpiresALeaseThatIsNotRenewedAndWaitsBeforeTheNext) {
+  MakeJob("j");
+  Running run(board_.get(), "j", Tasks(0, 1));
+  const v1::Lease first = *Lease("w1", absl::Seconds(5));
+  clock_.Advance(absl::Seconds(29));
+  board_->ExpireLeases();
+  v1::TaskProgress progress;
+  *progress.mutable_lease() = Completion(first).lease();
+  EXPECT_THAT(board_->Renew("w1", {&progress}), IsEmpty());
+  clock_.Advance(absl::Seconds(29));  // 58 s after the grant, 29 after the renewal
+  board_->ExpireLeases();
+  EXPECT_THAT(board_->Renew("w2", {&progress}), SizeIs(1));  // not the holder
+  clock_.Advance(absl::Seconds(1));
+  board_->ExpireLeases();
+  EXPECT_THAT(board_->Renew("w1", {&progress}), SizeIs(1));
+  EXPECT_FALSE(Lease("w2").has_value());  // backoff
+  clock_.Advance(absl::Seconds(1));
+  const v1::Lease second = *Lease("w2");
+  EXPECT_EQ(second.epoch(), 2);
+  EXPECT_TRUE(absl::IsAborted(board_->Complete("w1", Completion(first))));
+  EXPECT_TRUE(board_->Complete("w2", Completion(second)).ok());
+  EXPECT_EQ((*run.Join())[0].lost_attempts, 1);
+}
+
+TEST_F(TaskBoardTest, ForgivesEarlierAttemptsOfAResumedJob) {
+  v1::Job job = MakeJob("j", /*max_attempts=*/1);
+  v1::TaskError error;
+  error.set_kind(v1::TASK_ERROR_KIND_RETRYABLE);
+  error.set_message("no memory");
+  const auto fail = [&] {
+    v1::CompleteTaskRequest request = Completion(*Lease("w", absl::Seconds(5)));
+    *request.mutable_error() = error;
+    EXPECT_TRUE(board_->Complete("w", request).ok());
+  };
+  {
+    Running run(board_.get(), "j", Tasks(0, 1));
+    fail();
+    const absl::Status status = run.Join().status();
+    EXPECT_EQ(ReasonOf(status), v1::FAILURE_REASON_EVALUATION);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("no memory"));
+  }
+  board_->CloseJob("j");
+  job.mutable_spec()->set_max_attempts(2);  // one more attempt may fail, if the first is forgiven
+  ASSERT_TRUE(board_->OpenJob(job, /*forgive=*/true).ok());
+  Running run(board_.get(), "j", Tasks(0, 1));
+  clock_.Advance(absl::Minutes(1));
+  fail();
+  clock_.Advance(absl::Minutes(1));
+  EXPECT_TRUE(board_->Complete("w", Completion(*Lease("w", absl::Seconds(5)))).ok());
+  EXPECT_TRUE(run.Join().ok());
+}
+
+TEST_F(TaskBoardTest, GivesALeaseAgainWhoseAnswerARestartSwallowed) {
+  const v1::Job job = MakeJob("j");
+  v1::Lease lease;
+  {
+    Running run(board_.get(), "j", Tasks(0, 1));
+    lease = *Lease("w", absl::Seconds(5));
+    board_->Shutdown();
+    EXPECT_TRUE(absl::IsUnavailable(run.Join().status()));
+  }
+  NewBoard();
+  ASSERT_TRUE(board_->OpenJob(job, /*forgive=*/false).ok());
+  EXPECT_FALSE(Lease("other").has_value());
+  const std::optional<v1::Lease> again = Lease("w");
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(again->epoch(), lease.epoch());
+  EXPECT_FALSE(Lease("w").has_value());  // once
+  EXPECT_TRUE(board_->Complete("w", Completion(*again)).ok());
+  EXPECT_TRUE(board_->Run("j", Tasks(0, 1)).ok());  // done: nothing to wait for
+}
+
+TEST_F(TaskBoardTest, InterruptsAJobThatWaits) {
+  MakeJob("j");
+  Running run(board_.get(), "j", Tasks(0, 1));
+  const v1::Lease lease = *Lease("w", absl::Seconds(5));
+  board_->Interrupt("j");
+  EXPECT_TRUE(absl::IsCancelled(run.Join().status()));
+  board_->CloseJob("j");
+  EXPECT_TRUE(absl::IsAborted(board_->Complete("w", Completion(lease))));
+  EXPECT_EQ((*store_->Attempts("j"))[0].outcome, AttemptOutcome::kCancelled);
+}
+
+TEST_F(TaskBoardTest, ANewerPollOfAWorkerEndsTheOlder) {
+  std::thread older([&] { EXPECT_FALSE(Lease("w", absl::Seconds(60)).has_value()); });
+  absl::SleepFor(absl::Milliseconds(50));
+  EXPECT_FALSE(Lease("w").has_value());
+  older.join();
+}
+
+// Workers that answer, drop leases and repeat themselves while leases expire and jobs take turns:
+// every task is done once, with its own result, and the store agrees.
+TEST_F(TaskBoardTest, LosesNothingUnderFire) {
+  constexpr int kJobs = 3, kWorkers = 4, kGenerations = 6, kWidth = 5;
+  for (int j = 0; j < kJobs; ++j) MakeJob(absl::StrCat("j", j), /*max_attempts=*/1000);
+  std::atomic<bool> over = false;
+  std::vector<std::thread> threads;
+  for (int w = 0; w < kWorkers; ++w) {
+    threads.emplace_back([&, w] {
+      Rng rng(static_cast<uint64_t>(w));
+      const std::string uuid = absl::StrCat("w", w);
+      while (!over) {
+        const std::optional<v1::Lease> lease = Lease(uuid, absl::Milliseconds(20));
+        if (!lease.has_value() || rng.Uniform() < 0.2) continue;  // dropped
+        const v1::CompleteTaskRequest completion = Completion(*lease);
+        const absl::Status first = board_->Complete(uuid, completion);
+        if (rng.Uniform() < 0.3) {
+          EXPECT_EQ(board_->Complete(uuid, completion).ok(), first.ok());
+        }
+      }
+    });
+  }
+  threads.emplace_back([&] {
+    while (!over) {
+      clock_.Advance(absl::Seconds(10));
+      board_->ExpireLeases();
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+  });
+  std::vector<std::thread> jobs;
+  for (int j = 0; j < kJobs; ++j) {
+    jobs.emplace_back([&, j] {
+      const std::string job = absl::StrCat("j", j);
+      for (int64_t g = 0; g < kGenerations; ++g) {
+        const auto records = board_->Run(job, Tasks(g * kWidth, kWidth));
+        ASSERT_TRUE(records.ok()) << records.status();
+        for (const TaskRecord& record : *records) {
+          EXPECT_EQ(record.result->measurement().top1(), static_cast<double>(record.episode));
+        }
+      }
+    });
+  }
+  for (std::thread& job : jobs) job.join();
+  over = true;
+  for (std::thread& thread : threads) thread.join();
+  for (int j = 0; j < kJobs; ++j) {
+    std::set<int64_t> done;
+    const std::vector<AttemptRecord> attempts = *store_->Attempts(absl::StrCat("j", j));
+    for (const AttemptRecord& attempt : attempts) {
+      if (attempt.outcome == AttemptOutcome::kDone) {
+        EXPECT_TRUE(done.insert(attempt.task).second);
+      }
+    }
+    EXPECT_THAT(done, SizeIs(kGenerations * kWidth));
+  }
+}
+
+}  // namespace
+}  // namespace amc
