@@ -24,6 +24,8 @@
 namespace amc {
 namespace {
 
+constexpr int64_t kJudgeImages = 1000;  // that recalibrate a strong reconstruction, and judge it
+
 // Mean KL(softmax(reference) || softmax(other)) over rows of `classes` logits, in nats.
 double MeanKl(const std::vector<float>& reference, const std::vector<float>& other,
               int64_t classes) {
@@ -59,7 +61,7 @@ class ChannelPruner : public Pruner {
         moments_(layers_.size()),
         scores_(grouping.groups.size()) {
     const int64_t size = pack.size(Split::kReconstruction);
-    held_out_ = std::min(options.recalibration_images, size / 5);
+    held_out_ = std::min(kJudgeImages, size / 5);
     images_ = std::min(options.reconstruction_images, size - held_out_);
   }
 
@@ -76,6 +78,7 @@ class ChannelPruner : public Pruner {
                         std::vector<MomentAccumulator>& sums, std::vector<Rng>& rngs);
   absl::StatusOr<std::vector<double>> Score(size_t group) const;
   absl::StatusOr<ChannelSelection> Select(absl::Span<const int64_t> kept);
+  absl::StatusOr<Graph> RecalibrateFast(const ChannelSelection& selection, const Graph& pruned);
   absl::StatusOr<Graph> RecalibrateIfBetter(Graph pruned);
   absl::StatusOr<std::vector<float>> HeldOutLogits(const Graph& graph) const;
 
@@ -89,6 +92,7 @@ class ChannelPruner : public Pruner {
   bool prepared_ = false;
   std::vector<std::optional<FeatureMoments>> moments_;      // by layer that reads a group
   std::vector<std::optional<std::vector<double>>> scores_;  // by group, found on first need
+  std::optional<BatchNormMoments> batch_norms_;             // of the original
   std::vector<float> held_out_logits_;                      // of the original
 };
 
@@ -224,8 +228,7 @@ absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
     case Reconstruction::kFast:
       AMC_RETURN_IF_ERROR(
           ReconstructFast(graph_, grouping_, layers_, moments_, selection, options_.ridge, pruned));
-      return Recalibrate(pruned, pack_, 0, std::min(options_.recalibration_images, images_),
-                         options_.exec);
+      return RecalibrateFast(selection, pruned);
     case Reconstruction::kStrong: {
       AMC_ASSIGN_OR_RETURN(pruned, ReconstructStrongly(graph_, grouping_, selection, pruned, pack_,
                                                        images_, options_, progress));
@@ -236,16 +239,26 @@ absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
       absl::StrCat("reconstruction ", static_cast<int>(reconstruction), " is unknown"));
 }
 
+absl::StatusOr<Graph> ChannelPruner::RecalibrateFast(const ChannelSelection& selection,
+                                                     const Graph& pruned) {
+  const CalibrationSet images{&pack_, 0, std::min(options_.recalibration_images, images_)};
+  if (images.count == 0) return pruned;
+  if (!batch_norms_.has_value()) {
+    AMC_ASSIGN_OR_RETURN(batch_norms_, MeasureBatchNorms(graph_, images, options_.exec));
+  }
+  return RecalibrateAgainst(graph_, grouping_, selection, *batch_norms_, pruned, images,
+                            options_.exec);
+}
+
 // Keeps fresh batch norm statistics where they lower the KL divergence on images that no fit saw.
 absl::StatusOr<Graph> ChannelPruner::RecalibrateIfBetter(Graph pruned) {
   const bool has_batch_norm =
       std::any_of(pruned.nodes.begin(), pruned.nodes.end(),
                   [](const Node& node) { return node.op == Op::kBatchNormalization; });
-  if (!has_batch_norm || held_out_ == 0) return pruned;
+  if (!has_batch_norm || held_out_ == 0 || options_.recalibration_images == 0) return pruned;
   AMC_ASSIGN_OR_RETURN(
       Graph recalibrated,
-      Recalibrate(pruned, pack_, 0, std::min(options_.recalibration_images, images_),
-                  options_.exec));
+      Recalibrate(pruned, {&pack_, 0, std::min(kJudgeImages, images_)}, options_.exec));
   if (held_out_logits_.empty()) {
     AMC_ASSIGN_OR_RETURN(held_out_logits_, HeldOutLogits(graph_));
   }

@@ -3,8 +3,8 @@
 // Fast reconstruction solves sub-matrices of normal equations accumulated once, from the original's
 // activations, then recalibrates batch norm. Strong reconstruction refits layer by layer from the
 // already pruned network's inputs, the target being the original block's output minus the pruned
-// shortcut (He et al., ICCV 2017, section 3.2); the winner always gets it. A network whose batch norm
-// was folded before export has the intercept instead of recalibration.
+// shortcut (He et al., ICCV 2017, section 3.2); the winner always gets it. A network whose batch
+// norm was folded before export has the intercept instead of recalibration.
 #pragma once
 
 #include <cstdint>
@@ -28,17 +28,18 @@ enum class Reconstruction { kNone = 1, kFast = 2, kStrong = 3 };
 // "l1", "l2", "energy", "greedy"
 absl::StatusOr<Criterion> ParseCriterion(absl::string_view name);
 absl::string_view CriterionName(Criterion criterion);
-absl::StatusOr<Reconstruction> ParseReconstruction(absl::string_view name);  // "none", "fast", "strong"
+// "none", "fast", "strong"
+absl::StatusOr<Reconstruction> ParseReconstruction(absl::string_view name);
 absl::string_view ReconstructionName(Reconstruction reconstruction);
 
 struct PruneOptions {
   Criterion criterion = Criterion::kGreedy;
   ExecOptions exec;
-  int64_t reconstruction_images = 2000;   // from the reconstruction split (all if it has fewer)
-  int64_t samples_per_layer = 20000;      // output positions that enter a layer's normal equations
-  int64_t recalibration_images = 1000;
-  double ridge = 1e-4;                    // relative to the mean diagonal of X^T X
-  uint64_t seed = 0;                      // of the sampled positions
+  int64_t reconstruction_images = 2000;  // from the reconstruction split (all if it has fewer)
+  int64_t samples_per_layer = 20000;     // output positions that enter a layer's normal equations
+  int64_t recalibration_images = 128;    // that fast reconstruction recalibrates on; 0: never
+  double ridge = 1e-4;                   // relative to the mean diagonal of X^T X
+  uint64_t seed = 0;                     // of the sampled positions
 };
 
 // What a job keeps of one network and one data set. The expensive part, reading activations of the
@@ -47,8 +48,10 @@ class Pruner {
  public:
   using Progress = std::function<void(int64_t done, int64_t total)>;
 
-  // Copies graph and grouping; `pack` must outlive the pruner. InvalidArgument when they do not fit.
-  static absl::StatusOr<std::unique_ptr<Pruner>> Create(const Graph& graph, const Grouping& grouping,
+  // Copies graph and grouping; `pack` must outlive the pruner. InvalidArgument when they do
+  // not fit.
+  static absl::StatusOr<std::unique_ptr<Pruner>> Create(const Graph& graph,
+                                                        const Grouping& grouping,
                                                         const DataPack& pack,
                                                         const PruneOptions& options);
   virtual ~Pruner() = default;

@@ -3,20 +3,52 @@
 // Pruning shifts the distributions that batch norm's running mean and variance describe. Here all
 // images pass one node before the next one runs, so every batch norm sees inputs that were
 // normalised with the final statistics of those before it; no moving average is involved.
+//
+// Against a reference, the statistics are not those of the images but what gives the result the
+// mean and deviation that the original's result has on the same images. Both are the same where the
+// original's running statistics are true of the images; where they are not (training augmented
+// them, or the set is small), the difference cancels out.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "env/exec/data_pack.h"
 #include "env/exec/exec_options.h"
 #include "env/graph/graph.h"
+#include "env/graph/groups.h"
+#include "env/prune/surgery.h"
 
 namespace amc {
 
-// `graph` with the statistics of the reconstruction split's images [first, first + count). Returned
-// as it is if it has no batch norm. Errors of TorchNetwork::Create.
-absl::StatusOr<Graph> Recalibrate(const Graph& graph, const DataPack& pack, int64_t first,
-                                  int64_t count, const ExecOptions& options);
+// Images [first, first + count) of the reconstruction split.
+struct CalibrationSet {
+  const DataPack* pack = nullptr;
+  int64_t first = 0, count = 0;
+};
+
+// Mean and variance of every channel of a batch norm's input.
+struct ChannelMoments {
+  std::vector<float> mean, variance;
+};
+using BatchNormMoments = std::map<NodeId, ChannelMoments>;
+
+// Errors of TorchNetwork::Create.
+absl::StatusOr<BatchNormMoments> MeasureBatchNorms(const Graph& graph, const CalibrationSet& images,
+                                                   const ExecOptions& options);
+
+// `graph` with the statistics of the images.
+absl::StatusOr<Graph> Recalibrate(const Graph& graph, const CalibrationSet& images,
+                                  const ExecOptions& options);
+
+// `shrunk` (made of `original`, batch norm's scale and shift unchanged) with statistics that give
+// each batch norm's result the moments that the original's has on the same images, of which
+// `reference` was measured.
+absl::StatusOr<Graph> RecalibrateAgainst(const Graph& original, const Grouping& grouping,
+                                         const ChannelSelection& selection,
+                                         const BatchNormMoments& reference, const Graph& shrunk,
+                                         const CalibrationSet& images, const ExecOptions& options);
 
 }  // namespace amc
