@@ -1,5 +1,6 @@
 // Runs a network in OpenCV's dnn module: opencv_run MODEL.onnx INPUT.npy OUTPUT.npy
-// Arrays are float32, C order, four axes in and two out.
+// Arrays are float32, C order, four axes in and two out. Images go in one by one: OpenCV 4.6 takes
+// a dynamic batch axis as 1.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -64,8 +65,15 @@ int main(int argc, char** argv) {
   }
   try {
     cv::dnn::Net net = cv::dnn::readNetFromONNX(argv[1]);
-    net.setInput(ReadNpy(argv[2]));
-    WriteNpy(argv[3], net.forward().clone());
+    const cv::Mat images = ReadNpy(argv[2]);
+    cv::Mat logits;
+    for (int i = 0; i < images.size[0]; ++i) {
+      const int shape[4] = {1, images.size[1], images.size[2], images.size[3]};
+      // A view: OpenCV copies it into its own blob.
+      net.setInput(cv::Mat(4, shape, CV_32F, const_cast<float*>(images.ptr<float>(i))));
+      logits.push_back(net.forward().clone());
+    }
+    WriteNpy(argv[3], logits);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "opencv_run: %s\n", error.what());
     return 1;
