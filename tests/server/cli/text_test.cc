@@ -1,0 +1,147 @@
+// What people read: numbers, tables, bars, results, canonical history, errors.
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/cli/exit_status.h"
+#include "server/cli/format.h"
+#include "server/cli/history.h"
+#include "server/cli/progress.h"
+#include "server/cli/report.h"
+#include "server/cli/table.h"
+
+namespace amc {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(FormatTest, CountsHaveFourDigitsAndAPrefix) {
+  EXPECT_EQ(HumanCount(0), "0");
+  EXPECT_EQ(HumanCount(640), "640");
+  EXPECT_EQ(HumanCount(1000), "1.00 k");
+  EXPECT_EQ(HumanCount(269722), "269.7 k");
+  EXPECT_EQ(HumanCount(999949), "999.9 k");
+  EXPECT_EQ(HumanCount(999999), "1.00 M");
+  EXPECT_EQ(HumanCount(40551040), "40.55 M");
+  EXPECT_EQ(HumanCount(std::numeric_limits<int64_t>::max()), "9.22 E");
+  EXPECT_EQ(HumanBytes(1091234), "1.09 MB");
+  EXPECT_EQ(HumanBytes(12), "12 B");
+}
+
+TEST(FormatTest, DurationsGrowCoarser) {
+  EXPECT_EQ(HumanDuration(0.25), "0.2 s");
+  EXPECT_EQ(HumanDuration(59.4), "59 s");
+  EXPECT_EQ(HumanDuration(59.6), "1 min 00 s");
+  EXPECT_EQ(HumanDuration(125), "2 min 05 s");
+  EXPECT_EQ(HumanDuration(3 * 3600 + 12 * 60), "3 h 12 min");
+  EXPECT_EQ(HumanDuration(NAN), "?");
+  EXPECT_EQ(HumanDuration(-1), "?");
+}
+
+TEST(FormatTest, DoublesReadBackToTheSameBits) {
+  for (const double value : {0.1, 1.0 / 3, 1e-300, 6.02214076e23, -0.0, 5e-324}) {
+    EXPECT_EQ(std::strtod(RoundTrip(value).c_str(), nullptr), value) << RoundTrip(value);
+  }
+  EXPECT_EQ(RoundTrip(0.1), "0.1");
+  EXPECT_EQ(RoundTrip(NAN), "null");
+}
+
+TEST(FormatTest, JsonStringsEscapeWhatTheyMust) {
+  EXPECT_EQ(JsonQuote("a\"b\\c\nd"), R"("a\"b\\c\u000ad")");
+}
+
+TEST(FormatTest, BarsAreClipped) {
+  EXPECT_EQ(DisplayWidth(Bar(0.5, 30)), 30u);
+  EXPECT_EQ(Bar(2, 8), Bar(1, 8));
+  EXPECT_EQ(Bar(NAN, 8), Bar(0, 8));
+}
+
+TEST(TableTest, AlignsByCodePoints) {
+  Table table({{"name"}, {"n", Align::kRight}});
+  table.AddRow({"é", "10"});
+  table.AddRow({"longer"});
+  EXPECT_EQ(table.ToString(),
+            "name     n\n"
+            "------  --\n"
+            "é       10\n"
+            "longer\n");
+}
+
+TEST(EtaTest, CountsFromWhereTheMeterBegan) {
+  EXPECT_EQ(EtaMeter(5).Eta(5, 10), "ETA ?");
+  EXPECT_THAT(EtaMeter(0).Eta(10, 10), HasSubstr("ETA 0.0 s"));
+}
+
+TEST(ExitStatusTest, CodesFollowTheDesign) {
+  EXPECT_EQ(ExitCodeOf(absl::OkStatus()), 0);
+  EXPECT_EQ(ExitCodeOf(absl::InvalidArgumentError("bad model")), 1);
+  EXPECT_EQ(ExitCodeOf(UsageError("bad flag")), 2);
+  EXPECT_EQ(ExitCodeOf(WithHint(UsageError("bad flag"), "do this")), 2);
+  EXPECT_EQ(ExitCodeOf(absl::UnavailableError("gone")), 3);
+}
+
+TEST(ExitStatusTest, MessagesNameTheCommandAndSayWhatNext) {
+  testing::internal::CaptureStderr();
+  ReportStatus("amc jobs", WithHint(WithHint(absl::UnavailableError("gone"), "first"), "second"));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "amc jobs: gone\nfirst\n");
+}
+
+v1::Episode SomeEpisode() {
+  v1::Episode episode;
+  episode.set_number(7);
+  episode.set_note("warm-up");
+  v1::Step& step = *episode.add_steps();
+  step.set_group("Conv \"a\"");
+  step.set_action(0.1);
+  step.set_executed(0.5);
+  step.set_kept(8);
+  v1::Decision& decision = *episode.mutable_policy()->add_decisions();
+  decision.set_target("Conv \"a\"");
+  decision.set_kept(8);
+  episode.mutable_cost()->set_macs(int64_t{1} << 60);
+  episode.mutable_measurement()->set_top1(1.0 / 3);
+  episode.set_reward(1.0 / 3);
+  return episode;
+}
+
+TEST(CanonicalLineTest, HasTheseBytes) {
+  EXPECT_EQ(CanonicalLine(SomeEpisode()),
+            R"({"number":7,"note":"warm-up","steps":[{"group":"Conv \"a\"","action":0.1,)"
+            R"("executed":0.5,"kept":8}],"policy":{"Conv \"a\"":8},)"
+            R"("cost":{"macs":1152921504606846976,"params":0},)"
+            R"("measurement":{"top1":0.3333333333333333,"top5":0,"loss":0,"kl":0,"images":0,)"
+            R"("macs":0,"params":0},"reward":0.3333333333333333})");
+}
+
+TEST(CanonicalLineTest, LeavesOutTimesWorkersAndAttempts) {
+  v1::Episode other = SomeEpisode();
+  other.set_job("another");
+  other.set_worker("w");
+  other.set_attempts(3);
+  other.set_seconds(1.5);
+  other.set_commit_time_ms(1);
+  EXPECT_EQ(CanonicalLine(other), CanonicalLine(SomeEpisode()));
+}
+
+TEST(ReportTest, ShowsBeforeAndAfterAndABarForEachGroup) {
+  v1::Job job;
+  v1::JobResult& result = *job.mutable_result();
+  result.mutable_original()->set_top1(0.928);
+  result.mutable_original()->mutable_cost()->set_macs(40551040);
+  result.mutable_compressed()->set_top1(0.902);
+  result.mutable_compressed()->mutable_cost()->set_macs(20275520);
+  v1::Step& step = *result.add_steps();
+  step.set_group("conv1");
+  step.set_kept(4);
+  step.set_channels(16);
+  const std::string text = ResultText(job);
+  EXPECT_THAT(text, HasSubstr("40.55 M  20.28 M           50.0%"));
+  EXPECT_THAT(text, HasSubstr("92.80%   90.20%    -2.60 points"));
+  EXPECT_THAT(text, HasSubstr(" 25%  4 of 16\n"));
+}
+
+}  // namespace
+}  // namespace amc
