@@ -80,7 +80,7 @@ absl::StatusOr<Graph> SettleBatchAxis(Graph fixed, const InferUnknown& infer_unk
   if (!FoldConstants(free, infer_unknown).ok() || HasUnknown(free)) return fixed;
   if (!ShapesAgree(fixed, free, batch)) return fixed;
   free.fixed_batch = batch;
-  free.batch_symbol = "N";
+  free.batch_symbol = std::string("N");
   return free;
 }
 

@@ -1,6 +1,5 @@
 #include "env/graph/graph.h"
 
-#include <array>
 #include <cstring>
 #include <utility>
 
@@ -269,7 +268,9 @@ absl::StatusOr<std::vector<T>> Values(const Graph& graph, TensorId id) {
     return absl::InvalidArgumentError(absl::StrCat("tensor ", tensor.name, " has no weights"));
   }
   std::vector<T> values(tensor.data->size() / sizeof(T));
-  std::memcpy(values.data(), tensor.data->data(), values.size() * sizeof(T));
+  if (!values.empty()) {
+    std::memcpy(values.data(), tensor.data->data(), values.size() * sizeof(T));
+  }
   return values;
 }
 

@@ -24,8 +24,9 @@ inline constexpr int64_t kLastCheckedIr = 8;
 absl::Status CheckNodes(const onnx::ModelProto& model,
                         const std::map<std::string, int64_t>& opsets);
 
-// An InferUnknown (constant_folding.h): shapes and types by the schema's inference function. What
-// it cannot tell, or tells wrongly sized, stays as it is.
+// An InferUnknown (constant_folding.h): shapes and types by the schema's inference function, for
+// operators whose function is safe on hostile input. What it cannot tell stays as it is: what the
+// file records, if anything.
 void InferBySchema(Graph& graph, const Node& node, const KnownValues& values);
 
 }  // namespace amc

@@ -157,6 +157,7 @@ absl::StatusOr<Shape> PoolShape(const Graph& graph, const Node& node) {
 }
 
 absl::StatusOr<Shape> BatchNormShape(const Graph& graph, const Node& node) {
+  AMC_RETURN_IF_ERROR(GetBatchNormEpsilon(graph, node).status());
   AMC_ASSIGN_OR_RETURN(const Shape in, InputShape(graph, node, 0));
   if (in.size() < 2) {
     return NodeError(graph, node, absl::StrCat("input has the shape ", ShapeToString(in)));
@@ -462,6 +463,9 @@ absl::StatusOr<Shape> FirstOutputShape(const Graph& graph, const Node& node) {
       std::fill(out.begin() + 2, out.end(), 1);
       return out;
     }
+    case Op::kSoftmax:
+      AMC_RETURN_IF_ERROR(GetAxis(graph, node).status());
+      return InputShape(graph, node, 0);
     default:
       return InputShape(graph, node, 0);  // elementwise operators of one input
   }

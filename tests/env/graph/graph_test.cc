@@ -68,6 +68,12 @@ TEST(GraphTest, ConstantsGiveBackTheirValues) {
   EXPECT_THAT(graph.tensor(floats).shape, ElementsAre(2, 2));
 }
 
+TEST(GraphTest, EmptyConstantsHaveNoValues) {
+  Graph graph;
+  const TensorId empty = graph.AddTensor(MakeInts("axes", {0}, {}));
+  EXPECT_TRUE(Values<int64_t>(graph, empty).value().empty());
+}
+
 TEST(GraphTest, ValuesNamesWhatIsNoConstantOfTheType) {
   Graph graph;
   const TensorId activation = graph.AddTensor({.name = "x"});

@@ -95,4 +95,15 @@ inline onnx::ModelProto SmallModel(const std::string& batch = "batch", int64_t o
   return model;
 }
 
+// The same with a Reshape to `target` in Flatten's place.
+inline onnx::ModelProto ModelWithReshape(const std::string& batch,
+                                         const std::vector<int64_t>& target) {
+  onnx::ModelProto model = SmallModel(batch);
+  onnx::NodeProto* node = model.mutable_graph()->mutable_node(2);
+  node->set_op_type("Reshape");
+  node->add_input("target");
+  AddInitializerInts(model, "target", target);
+  return model;
+}
+
 }  // namespace amc::testing

@@ -1,13 +1,10 @@
 // ONNX files as they come: by good exporters, by old ones, truncated, contradictory, hostile.
 #include "env/graph/onnx_import.h"
 
-#include <algorithm>
 #include <functional>
 #include <limits>
 
 #include "base/file.h"
-#include "base/rng.h"
-#include "env/graph/onnx_export.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "onnx/onnx_pb.h"
@@ -21,6 +18,7 @@ using ::amc::testing::AddFloats;
 using ::amc::testing::AddInitializerInts;
 using ::amc::testing::AddInts;
 using ::amc::testing::AddNode;
+using ::amc::testing::ModelWithReshape;
 using ::amc::testing::SetValue;
 using ::amc::testing::SmallModel;
 using ::testing::AllOf;
@@ -150,6 +148,27 @@ TEST(OnnxImportTest, OpsetsFromNineOn) {
               HasSubstr("opset 9223372036854775807"));
 }
 
+// Opset 18 moved the axes of ReduceMean and Pad into inputs and gave Split its number of outputs;
+// libonnx 1.12 knows none of that.
+TEST(OnnxImportTest, LaterOpsetsSpeakInTheirOwnWords) {
+  onnx::ModelProto model = SmallModel("batch", 18);
+  AddInitializerInts(model, "spatial", {2, 3});
+  AddNode(model, "ReduceMean", "mean", {"r", "spatial"}, {"mean"});
+  AddInitializerInts(model, "amounts", {1, 2, 3, 4});
+  AddNode(model, "Pad", "pad", {"r", "amounts", "", "spatial"}, {"padded"});
+  onnx::NodeProto* split = AddNode(model, "Split", "split", {"padded"}, {"upper", "lower"});
+  for (const auto& [name, value] : {std::pair("axis", 2), std::pair("num_outputs", 2)}) {
+    onnx::AttributeProto* attribute = split->add_attribute();
+    attribute->set_name(name);
+    attribute->set_type(onnx::AttributeProto::INT);
+    attribute->set_i(value);
+  }
+  const Graph graph = ImportOk(model);
+  EXPECT_EQ(ShapeOf(graph, "mean"), (Shape{kDynamic, 4, 1, 1}));
+  EXPECT_EQ(ShapeOf(graph, "padded"), (Shape{kDynamic, 4, 10, 12}));
+  EXPECT_EQ(ShapeOf(graph, "lower"), (Shape{kDynamic, 4, 5, 12}));
+}
+
 TEST(OnnxImportTest, NodesMayStandInAnyOrder) {
   onnx::ModelProto model = SmallModel();
   model.mutable_graph()->mutable_node()->SwapElements(0, 3);
@@ -171,15 +190,6 @@ TEST(OnnxImportTest, FixedBatchBecomesDynamicWhereNothingDependsOnIt) {
   EXPECT_EQ(ShapeOf(graph, "input"), (Shape{kDynamic, 3, 8, 8}));
   EXPECT_EQ(ShapeOf(graph, "logits"), (Shape{kDynamic, 5}));
   EXPECT_EQ(graph.fixed_batch, 4);
-}
-
-onnx::ModelProto ModelWithReshape(const std::string& batch, const std::vector<int64_t>& target) {
-  onnx::ModelProto model = SmallModel(batch);
-  onnx::NodeProto* node = model.mutable_graph()->mutable_node(2);
-  node->set_op_type("Reshape");
-  node->add_input("target");
-  AddInitializerInts(model, "target", target);
-  return model;
 }
 
 TEST(OnnxImportTest, ReshapesThatNameTheBatchAreFreed) {
@@ -396,6 +406,21 @@ TEST(OnnxImportTest, ShapesOfOnnxsOtherOperatorsAreInferred) {
   EXPECT_EQ(ShapeOf(graph, "logits"), (Shape{kDynamic, 5}));
 }
 
+// libonnx 1.12 reads past the end of this weight's shape if asked for the output's.
+TEST(OnnxImportTest, OnnxsOwnInferenceIsNotTrustedWithHostileShapes) {
+  onnx::ModelProto model = SmallModel();
+  *model.mutable_graph()->mutable_node(1) = onnx::NodeProto();
+  onnx::NodeProto* node = model.mutable_graph()->mutable_node(1);
+  node->set_op_type("ConvTranspose");
+  node->set_name("up");
+  node->add_input("c");
+  node->add_input("conv.bias");  // of rank 1
+  node->add_output("r");
+  const Graph graph = ImportOk(model);
+  ASSERT_EQ(graph.nodes.size(), 4u);
+  EXPECT_FALSE(graph.tensor(graph.FindTensor("r")).shape_known);
+}
+
 TEST(OnnxImportTest, WhatFollowsAnUnknownShapeIsUnknownToo) {
   onnx::ModelProto model = SmallModel();
   model.mutable_graph()->mutable_node(1)->set_op_type("Frobnicate");
@@ -422,133 +447,6 @@ TEST(OnnxImportTest, SubgraphsMustNotReadTheNetworkAroundThem) {
   EXPECT_TRUE(Import(with_body("own")).ok());
   EXPECT_THAT(Problem(Import(with_body("conv.bias"))),
               AllOf(HasSubstr("Frobnicate relu"), HasSubstr("conv.bias")));
-}
-
-// Damage. Run under AddressSanitizer this finds reads past the end.
-
-std::string SmallBytes() {
-  onnx::ModelProto model = ModelWithReshape("batch", {0, -1});
-  AddInitializerInts(model, "pads", {0, 0, 1, 1, 0, 0, 1, 1});
-  AddNode(model, "Pad", "pad", {"r", "pads"}, {"padded"});
-  AddInitializerInts(model, "starts", {1});
-  AddInitializerInts(model, "ends", {5});
-  AddInitializerInts(model, "axes", {2});
-  AddNode(model, "Slice", "slice", {"padded", "starts", "ends", "axes"}, {"sliced"});
-  AddNode(model, "Shape", "shape", {"sliced"}, {"sizes"});
-  AddInitializerInts(model, "zero", {0});
-  AddInitializerInts(model, "rest", {-1});
-  AddNode(model, "Gather", "gather", {"sizes", "zero"}, {"count"});
-  auto* axis = AddNode(model, "Concat", "concat", {"count", "rest"}, {"joined"})->add_attribute();
-  axis->set_name("axis");
-  axis->set_type(onnx::AttributeProto::INT);
-  axis->set_i(0);
-  AddNode(model, "Reshape", "reshape", {"sliced", "joined"}, {"flat"});
-  AddInts(AddNode(model, "MaxPool", "pool", {"padded"}, {"pooled"}), "kernel_shape", {2, 2});
-  return model.SerializeAsString();
-}
-
-// Import must end with a graph that can be exported or with a message. Returns whether it did with
-// the former, so that tests can see that their damage is not all caught at the door.
-bool Survives(const std::string& bytes) {
-  const absl::StatusOr<Graph> graph = ImportOnnx(bytes);
-  if (!graph.ok()) {
-    EXPECT_FALSE(graph.status().message().empty());
-    return false;
-  }
-  const absl::StatusOr<std::string> exported = ExportOnnx(*graph);
-  EXPECT_TRUE(exported.ok()) << exported.status();
-  return true;
-}
-
-TEST(OnnxImportTest, TheModelToBeDamagedIsSound) {
-  const absl::StatusOr<Graph> graph = ImportOnnx(SmallBytes());
-  ASSERT_TRUE(graph.ok()) << graph.status();
-  EXPECT_THAT(Operators(*graph), ::testing::Not(::testing::Contains("Shape")));
-  for (const Node& node : graph->nodes) EXPECT_NE(node.op, Op::kUnknown);
-}
-
-TEST(OnnxImportTest, EveryTruncationGivesAStatus) {
-  const std::string bytes = SmallBytes();
-  for (size_t size = 0; size < bytes.size(); size += 1 + size / 200) {
-    Survives(bytes.substr(0, size));
-  }
-}
-
-TEST(OnnxImportTest, FlippedBitsGiveAStatus) {
-  const std::string original = SmallBytes();
-  Rng rng(1);
-  int survivors = 0;
-  for (int round = 0; round < 6000; ++round) {
-    std::string bytes = original;
-    const uint64_t flips = 1 + rng.Below(3);
-    for (uint64_t i = 0; i < flips; ++i) {
-      bytes[rng.Below(bytes.size())] ^= static_cast<char>(1 << rng.Below(8));
-    }
-    survivors += Survives(bytes);
-  }
-  EXPECT_GT(survivors, 100);
-}
-
-// Everything but the weights, where most bytes are and the least can go wrong.
-TEST(OnnxImportTest, WrongBytesInTheStructureGiveAStatus) {
-  const std::string original = SmallBytes();
-  onnx::ModelProto model;
-  ASSERT_TRUE(model.ParseFromString(original));
-  std::vector<bool> is_weight(original.size(), false);
-  for (const auto& tensor : model.graph().initializer()) {
-    const std::string payload(reinterpret_cast<const char*>(tensor.float_data().data()),
-                              sizeof(float) * static_cast<size_t>(tensor.float_data_size()));
-    if (payload.empty()) continue;
-    const size_t at = original.find(payload);
-    if (at != std::string::npos) std::fill_n(is_weight.begin() + at, payload.size(), true);
-  }
-  ASSERT_GT(std::count(is_weight.begin(), is_weight.end(), true), 3000);
-  Rng rng(2);
-  int survivors = 0;
-  for (int round = 0; round < 6000; ++round) {
-    const uint64_t at = rng.Below(original.size());
-    if (is_weight[at]) continue;
-    std::string bytes = original;
-    bytes[at] = static_cast<char>(rng.Below(256));
-    survivors += Survives(bytes);
-  }
-  EXPECT_GT(survivors, 100);
-}
-
-// Integers of all sizes in all integer fields.
-TEST(OnnxImportTest, ExtremeIntegersGiveAStatus) {
-  const std::vector<int64_t> extremes = {std::numeric_limits<int64_t>::min(),
-                                         std::numeric_limits<int64_t>::max(),
-                                         int64_t{1} << 32,
-                                         -(int64_t{1} << 31),
-                                         -1,
-                                         0,
-                                         2};
-  Rng rng(3);
-  const auto pick = [&] { return extremes[rng.Below(extremes.size())]; };
-  onnx::ModelProto original;
-  ASSERT_TRUE(original.ParseFromString(SmallBytes()));
-  int survivors = 0;
-  for (int round = 0; round < 3000; ++round) {
-    onnx::ModelProto model = original;
-    for (auto& tensor : *model.mutable_graph()->mutable_initializer()) {
-      for (auto& value : *tensor.mutable_int64_data()) {
-        if (rng.Below(6) == 0) value = pick();
-      }
-    }
-    for (auto& node : *model.mutable_graph()->mutable_node()) {
-      const bool has_window = node.op_type() == "Conv" || node.op_type() == "MaxPool";
-      if (has_window && rng.Below(2) == 0) AddInts(&node, "strides", {1, 1});
-      if (has_window && rng.Below(2) == 0) AddInts(&node, "pads", {1, 1, 1, 1});
-      for (auto& attribute : *node.mutable_attribute()) {
-        for (auto& value : *attribute.mutable_ints()) {
-          if (rng.Below(4) == 0) value = pick();
-        }
-      }
-    }
-    survivors += Survives(model.SerializeAsString());
-  }
-  EXPECT_GT(survivors, 20);
 }
 
 // Real networks.

@@ -273,6 +273,7 @@ TEST(ShapeInferenceTest, MisfitsNameNodeAndShapes) {
                             {{"mode", std::string("reflect")}})),
               HasSubstr("axis of 7"));
   EXPECT_THAT(problem(Infer("Squeeze", {IntVector({1})})), HasSubstr("squeezes axis 1"));
+  EXPECT_THAT(problem(Infer("Softmax", {}, {{"axis", int64_t{4}}})), HasSubstr("axis 4"));
 }
 
 TEST(ShapeInferenceTest, TensorsTooLargeToBeRealAreRefused) {
