@@ -68,8 +68,8 @@ absl::Status JobRunner::Baseline() {
   AMC_RETURN_IF_ERROR(Enter(v1::JOB_STATE_BASELINE));
   TaskRecord task;
   task.kind = v1::TASK_KIND_BASELINE;
-  AMC_ASSIGN_OR_RETURN(const std::vector<TaskRecord> tasks, context_.board->Run(job_.id(), {task}));
-  const v1::Measurement& baseline = tasks[0].result->measurement();
+  AMC_ASSIGN_OR_RETURN(task, RunTask(task));
+  const v1::Measurement& baseline = task.result->measurement();
   if (!job_.spec().allow_weak_baseline()) {
     AMC_ASSIGN_OR_RETURN(const std::string path, context_.artifacts->Path(job_.spec().data()));
     AMC_ASSIGN_OR_RETURN(const std::unique_ptr<DataPack> pack, DataPack::Open(path));
@@ -94,9 +94,13 @@ absl::Status JobRunner::Generation() {
   std::vector<Policy> policies;
   for (const Episode& episode : drawn) policies.push_back(episode.policy);
   RemoteEvaluator evaluator(context_.board, job_.id(), drawn.front().number);
-  AMC_ASSIGN_OR_RETURN(const std::vector<Measurement> measurements, evaluator.Evaluate(policies));
+  absl::StatusOr<std::vector<Measurement>> measurements;
+  AMC_RETURN_IF_ERROR(Persist([&] {  // adding tasks writes
+    measurements = evaluator.Evaluate(policies);
+    return measurements.status();
+  }));
   AMC_ASSIGN_OR_RETURN(const std::vector<EvaluatedEpisode> evaluated,
-                       search_->Commit(drawn, measurements));
+                       search_->Commit(drawn, *measurements));
 
   job_.set_episodes_done(search_->next_episode());
   job_.set_best_reward(search_->best()->reward);
@@ -135,9 +139,9 @@ absl::Status JobRunner::Finish() {
   task.kind = v1::TASK_KIND_FINISH;
   task.episode = best.number;
   task.policy = ToProto(best.policy);
-  AMC_ASSIGN_OR_RETURN(const std::vector<TaskRecord> tasks, context_.board->Run(job_.id(), {task}));
+  AMC_ASSIGN_OR_RETURN(task, RunTask(task));
   v1::JobResult& result = *job_.mutable_result();
-  result = tasks[0].result->result();
+  result = task.result->result();
   result.set_episode(best.number);
   *result.mutable_steps() = ToProto(*search_->best(), *env_).steps();
   job_.set_state(v1::JOB_STATE_SUCCEEDED);
@@ -149,6 +153,15 @@ absl::Status JobRunner::Finish() {
                  << absl::StrFormat("top-1 %.2f%% of %.2f%%", 100 * result.compressed().top1(),
                                     100 * result.original().top1());
   return absl::OkStatus();
+}
+
+absl::StatusOr<TaskRecord> JobRunner::RunTask(const TaskRecord& task) {
+  absl::StatusOr<std::vector<TaskRecord>> tasks;
+  AMC_RETURN_IF_ERROR(Persist([&] {
+    tasks = context_.board->Run(job_.id(), {task});
+    return tasks.status();
+  }));
+  return std::move(tasks->front());
 }
 
 absl::Status JobRunner::Update(std::vector<v1::JobEvent> events) {
@@ -184,6 +197,7 @@ absl::Status JobRunner::Persist(const std::function<absl::Status()>& write) {
   while (true) {
     const absl::Status status = write();
     if (!absl::IsResourceExhausted(status) && !absl::IsUnavailable(status)) return status;
+    if (control_->stopping || control_->cancelled) return status;
     AMC_LOG(kWarning) << "job " << job_.id() << " waits to store its state: " << status;
     v1::JobEvent event = MakeEvent(v1::EVENT_KIND_PROGRESS);
     event.set_message(absl::StrCat("waiting to store: ", std::string(status.message())));

@@ -56,11 +56,14 @@ class JobRunner {
   absl::Status Generation();
   absl::Status Finish();
 
+  // Adds one task, if it is not there, and waits for its result.
+  absl::StatusOr<TaskRecord> RunTask(const TaskRecord& task);
   // Stores the job with events that say what changed (a STATE event where `kind` is STATE).
   absl::Status Update(std::vector<v1::JobEvent> events);
   absl::Status Enter(v1::JobState state);
   v1::JobEvent MakeEvent(v1::EventKind kind) const;
-  // A write that must not be lost: while the disk is full or busy, waits and tries again.
+  // A call that writes and must not be given up: while the disk is full or busy, waits and repeats
+  // it.
   absl::Status Persist(const std::function<absl::Status()>& write);
   absl::Status CheckGoing() const;
 
