@@ -118,7 +118,7 @@ class Folder {
   absl::Status InferNode(Node& node) {
     if (node.op == Op::kConstant) return absl::OkStatus();
     if (node.op != Op::kUnknown && CanBeFollowed(node)) {
-      const absl::Status status = InferNodeShapes(graph_, node);
+      absl::Status status = InferNodeShapes(graph_, node);
       if (status.ok()) {
         InferTypes(node);
         return absl::OkStatus();

@@ -66,8 +66,8 @@ Result MakeIntegers(DataType type, Shape shape, const std::vector<int64_t>& a,
       value.data = Pack(Convert<int32_t>(a));
       return value;
     case DataType::kBool: {
-      std::vector<uint8_t> bits;
-      for (const int64_t x : a) bits.push_back(x != 0);
+      std::vector<uint8_t> bits(a.size());
+      std::transform(a.begin(), a.end(), bits.begin(), [](int64_t x) { return x != 0; });
       value.data = Pack(bits);
       return value;
     }

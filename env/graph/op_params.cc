@@ -40,13 +40,15 @@ absl::StatusOr<std::vector<int64_t>> GetInts(const Graph& graph, const Node& nod
                                              std::vector<int64_t> fallback) {
   AMC_ASSIGN_OR_RETURN(const std::vector<int64_t>* value,
                        Find<std::vector<int64_t>>(graph, node, name));
-  return value == nullptr ? std::move(fallback) : *value;
+  if (value == nullptr) return fallback;
+  return *value;
 }
 
 absl::StatusOr<std::string> GetString(const Graph& graph, const Node& node, const std::string& name,
                                       std::string fallback) {
   AMC_ASSIGN_OR_RETURN(const std::string* value, Find<std::string>(graph, node, name));
-  return value == nullptr ? std::move(fallback) : *value;
+  if (value == nullptr) return fallback;
+  return *value;
 }
 
 bool HasInput(const Node& node, size_t i) {
