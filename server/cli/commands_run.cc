@@ -105,7 +105,7 @@ class Run {
                          FolderLock::Take(state_ + "/lock"));
     AMC_ASSIGN_OR_RETURN(const Socket socket, MakeSocket(state_));
 
-    const absl::Status status = Search(socket.address, std::move(spec));
+    absl::Status status = Search(socket.address, std::move(spec));
     tree_.OnStop(nullptr);
     client_.reset();
     tree_.Stop(kStopPatience);

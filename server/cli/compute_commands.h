@@ -26,7 +26,7 @@ struct PruneArgs {
   std::string model, output, policy, data;
   double ratio = 0;                       // of every group; 0: by policy
   std::string criterion, reconstruction;  // empty: the default, see --help
-  int64_t images = 2000, samples = 20000, recalibration = 256;
+  int64_t images = 2000, samples = 20000, recalibration = 128;
   double ridge = 1e-4;
   uint64_t seed = 0;
   bool json = false;

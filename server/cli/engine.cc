@@ -23,6 +23,7 @@ absl::Status ExecEngine(int threads, int argc, char** argv) {
   std::vector<std::string> environment =
       EngineEnvironment(threads > 0 ? threads : AvailableCores());
   std::vector<char*> envp;
+  envp.reserve(environment.size() + 1);
   for (std::string& variable : environment) envp.push_back(variable.data());
   envp.push_back(nullptr);
   std::vector<char*> arguments(argv, argv + argc);

@@ -69,7 +69,7 @@ $GROUPS
     "reconstruction": "RECONSTRUCTION_FAST",
     "reconstruction_images": 2000,
     "samples_per_layer": 20000,
-    "recalibration_images": 256,
+    "recalibration_images": 128,
     "ridge": 1e-4,
     // 0: the whole split
     "reward_images": 0,
