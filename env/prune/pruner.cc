@@ -92,7 +92,7 @@ class ChannelPruner : public Pruner {
   bool prepared_ = false;
   std::vector<std::optional<FeatureMoments>> moments_;      // by layer that reads a group
   std::vector<std::optional<std::vector<double>>> scores_;  // by group, found on first need
-  std::optional<BatchNormMoments> batch_norms_;             // of the original
+  std::optional<ReferenceMoments> reference_;               // of the original
   std::vector<float> held_out_logits_;                      // of the original
 };
 
@@ -243,10 +243,10 @@ absl::StatusOr<Graph> ChannelPruner::RecalibrateFast(const ChannelSelection& sel
                                                      const Graph& pruned) {
   const CalibrationSet images{&pack_, 0, std::min(options_.recalibration_images, images_)};
   if (images.count == 0) return pruned;
-  if (!batch_norms_.has_value()) {
-    AMC_ASSIGN_OR_RETURN(batch_norms_, MeasureBatchNorms(graph_, images, options_.exec));
+  if (!reference_.has_value()) {
+    AMC_ASSIGN_OR_RETURN(reference_, MeasureReference(graph_, images, options_.exec));
   }
-  return RecalibrateAgainst(graph_, grouping_, selection, *batch_norms_, pruned, images,
+  return RecalibrateAgainst(graph_, grouping_, selection, *reference_, pruned, images,
                             options_.exec);
 }
 

@@ -1,7 +1,9 @@
 #include "env/prune/recalibration.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -33,16 +35,48 @@ Moments Measure(const std::vector<torch::Tensor>& chunks) {
   return {mean, (squares / count - mean * mean).clamp_min(0)};
 }
 
-// Called with each batch norm before it runs; may change its constants.
-using Visit = std::function<absl::Status(NodeId, const Moments&, TorchNetwork&)>;
+// Where statistics are taken: the input of a batch norm, before it runs, or the output of a
+// convolution that has a bias and no batch norm, after it ran.
+struct Point {
+  NodeId node = NodeId::kNone;
+  TensorId measured = TensorId::kNone;
+  TensorId weight = TensorId::kNone, bias = TensorId::kNone;  // of convolutions
+  bool is_convolution() const { return weight != TensorId::kNone; }
+};
 
-// Passes all images through the network, node by node, up to its last batch norm. Null if it has
-// none.
+std::vector<Point> BatchNormPoints(const Graph& graph) {
+  std::vector<Point> points;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (graph.nodes[i].op != Op::kBatchNormalization) continue;
+    points.push_back({.node = graph.node_id(i), .measured = graph.nodes[i].inputs[0]});
+  }
+  return points;
+}
+
+absl::StatusOr<std::vector<Point>> AllPoints(const Graph& graph) {
+  std::vector<Point> points = BatchNormPoints(graph);
+  AMC_ASSIGN_OR_RETURN(const std::vector<Layer> layers, ListLayers(graph));
+  for (const Layer& layer : layers) {
+    if (!layer.is_conv || layer.bias == TensorId::kNone || layer.batch_norm != NodeId::kNone) {
+      continue;
+    }
+    points.push_back({layer.node, layer.result, layer.weight, layer.bias});
+  }
+  std::sort(points.begin(), points.end(),
+            [](const Point& a, const Point& b) { return a.node < b.node; });
+  return points;
+}
+
+// May change the network's constants and, after a convolution, its output.
+using Visit =
+    std::function<absl::Status(const Point&, const Moments&, TorchNetwork&, TorchActivations&)>;
+
+// Passes all images through the network, node by node, up to the last point. Null without points.
 absl::StatusOr<std::unique_ptr<TorchNetwork>> Walk(const Graph& graph, const CalibrationSet& images,
-                                                   const ExecOptions& options, const Visit& visit) {
-  size_t end = graph.nodes.size();
-  while (end > 0 && graph.nodes[end - 1].op != Op::kBatchNormalization) --end;
-  if (end == 0 || images.count == 0) return nullptr;
+                                                   const ExecOptions& options,
+                                                   const std::vector<Point>& points,
+                                                   const Visit& visit) {
+  if (points.empty() || images.count == 0) return nullptr;
   ExecOptions unfolded = options;
   unfolded.fold_batch_norm = false;
   unfolded.precision = Precision::kFloat32;
@@ -54,18 +88,17 @@ absl::StatusOr<std::unique_ptr<TorchNetwork>> Walk(const Graph& graph, const Cal
       LoadChunks(*images.pack, Split::kReconstruction, images.first, images.count, unfolded));
   activations.SetInput(std::move(chunks));
   const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < end; ++i) {
-    const NodeId id = graph.node_id(i);
-    const Node& node = graph.node(id);
-    if (node.op == Op::kBatchNormalization) {
-      try {
-        AMC_RETURN_IF_ERROR(visit(id, Measure(activations.of(node.inputs[0])), *network));
-      } catch (const std::exception& error) {
-        return absl::InternalError(
-            absl::StrCat(NodeLabel(graph, node), ": recalibration: ", error.what()));
-      }
+  size_t next = 0;
+  for (const Point& point : points) {
+    const size_t end = Index(point.node) + (point.is_convolution() ? 1 : 0);
+    for (; next < end; ++next) AMC_RETURN_IF_ERROR(activations.Run(graph.node_id(next)));
+    try {
+      AMC_RETURN_IF_ERROR(
+          visit(point, Measure(activations.of(point.measured)), *network, activations));
+    } catch (const std::exception& error) {
+      return absl::InternalError(absl::StrCat(NodeLabel(graph, graph.node(point.node)),
+                                              ": recalibration: ", error.what()));
     }
-    AMC_RETURN_IF_ERROR(activations.Run(id));
   }
   return network;
 }
@@ -84,61 +117,78 @@ torch::Tensor Take(const std::vector<float>& values, const std::vector<int64_t>&
 
 }  // namespace
 
-absl::StatusOr<BatchNormMoments> MeasureBatchNorms(const Graph& graph, const CalibrationSet& images,
-                                                   const ExecOptions& options) {
-  BatchNormMoments measured;
-  const Visit record = [&](NodeId id, const Moments& moments, TorchNetwork&) {
-    measured[id] = {ToVector(moments.mean), ToVector(moments.variance)};
+absl::StatusOr<ReferenceMoments> MeasureReference(const Graph& graph, const CalibrationSet& images,
+                                                  const ExecOptions& options) {
+  ReferenceMoments measured;
+  AMC_ASSIGN_OR_RETURN(const std::vector<Point> points, AllPoints(graph));
+  const Visit record = [&](const Point& point, const Moments& moments, TorchNetwork&,
+                           TorchActivations&) {
+    measured[point.node] = {ToVector(moments.mean), ToVector(moments.variance)};
     return absl::OkStatus();
   };
-  AMC_RETURN_IF_ERROR(Walk(graph, images, options, record).status());
+  AMC_RETURN_IF_ERROR(Walk(graph, images, options, points, record).status());
   return measured;
 }
 
 absl::StatusOr<Graph> Recalibrate(const Graph& graph, const CalibrationSet& images,
                                   const ExecOptions& options) {
-  const Visit replace = [&](NodeId id, const Moments& moments, TorchNetwork& network) {
-    const Node& node = graph.node(id);
+  const Visit replace = [&](const Point& point, const Moments& moments, TorchNetwork& network,
+                            TorchActivations&) {
+    const Node& node = graph.node(point.node);
     network.constant(node.inputs[3]).copy_(moments.mean);
     network.constant(node.inputs[4]).copy_(moments.variance);
     return absl::OkStatus();
   };
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<TorchNetwork> network,
-                       Walk(graph, images, options, replace));
+                       Walk(graph, images, options, BatchNormPoints(graph), replace));
   if (network == nullptr) return graph;
   return network->ToGraph();
 }
 
 absl::StatusOr<Graph> RecalibrateAgainst(const Graph& original, const Grouping& grouping,
                                          const ChannelSelection& selection,
-                                         const BatchNormMoments& reference, const Graph& shrunk,
+                                         const ReferenceMoments& reference, const Graph& shrunk,
                                          const CalibrationSet& images, const ExecOptions& options) {
-  const Visit match = [&](NodeId id, const Moments& moments, TorchNetwork& network) {
-    const Node& node = original.node(id);
-    AMC_ASSIGN_OR_RETURN(const std::vector<float> mean, Values<float>(original, node.inputs[3]));
-    AMC_ASSIGN_OR_RETURN(const std::vector<float> variance,
-                         Values<float>(original, node.inputs[4]));
-    const auto found = reference.find(id);
-    if (found == reference.end() || found->second.mean.size() != mean.size()) {
+  AMC_ASSIGN_OR_RETURN(const std::vector<Point> points, AllPoints(shrunk));
+  const Visit match = [&](const Point& point, const Moments& moments, TorchNetwork& network,
+                          TorchActivations& activations) -> absl::Status {
+    const Node& node = original.node(point.node);
+    const auto found = reference.find(point.node);
+    if (found == reference.end()) {
       return absl::InvalidArgumentError(
           absl::StrCat(NodeLabel(original, node), ": the reference does not have it"));
     }
-    const std::vector<int64_t> kept =
-        KeptSlots(grouping, node.inputs[0], 1, static_cast<int64_t>(mean.size()), selection);
-    // With m, s of the new input, m0, s0 of the old one and mu0, sigma0 the running statistics:
-    // sigma = sigma0 s / s0, mu = m - (m0 - mu0) s / s0.
+    const std::vector<int64_t> kept = KeptSlots(
+        grouping, point.measured, 1, static_cast<int64_t>(found->second.mean.size()), selection);
+    // m, s are the mean and deviation of the new values, m0, s0 of the old ones.
     const torch::Tensor old_mean = Take(found->second.mean, kept);
     const torch::Tensor old_variance = Take(found->second.variance, kept);
-    const torch::Tensor ratio = at::where(
-        old_variance.gt(1e-12), moments.variance.to(at::kCPU) / old_variance.clamp_min(1e-12),
-        torch::ones_like(old_variance));
-    network.constant(node.inputs[3])
-        .copy_(moments.mean.to(at::kCPU) - (old_mean - Take(mean, kept)) * ratio.sqrt());
-    network.constant(node.inputs[4]).copy_(Take(variance, kept) * ratio);
+    const torch::Tensor mean = moments.mean.to(at::kCPU);
+    const torch::Tensor variance = moments.variance.to(at::kCPU);
+    const torch::Tensor varies = old_variance.gt(1e-12).logical_and(variance.gt(1e-12));
+    const torch::Tensor ratio =  // s / s0
+        at::where(varies, variance / old_variance, torch::ones_like(variance)).sqrt();
+    if (point.is_convolution()) {  // y becomes (y - m) s0 / s + m0
+      const torch::Tensor scale = 1 / ratio;
+      const torch::Tensor shift = old_mean - mean * scale;
+      torch::Tensor& weight = network.constant(point.weight);
+      torch::Tensor& bias = network.constant(point.bias);
+      weight.mul_(scale.reshape({-1, 1, 1, 1}).to(weight.options()));
+      bias.copy_(bias.to(at::kCPU, at::kDouble) * scale + shift);
+      activations.Transform(point.measured, scale, shift);
+      return absl::OkStatus();
+    }
+    // With running statistics mu0, sigma0: sigma = sigma0 s / s0, mu = m - (m0 - mu0) s / s0.
+    AMC_ASSIGN_OR_RETURN(const std::vector<float> running_mean,
+                         Values<float>(original, node.inputs[3]));
+    AMC_ASSIGN_OR_RETURN(const std::vector<float> running_variance,
+                         Values<float>(original, node.inputs[4]));
+    network.constant(node.inputs[3]).copy_(mean - (old_mean - Take(running_mean, kept)) * ratio);
+    network.constant(node.inputs[4]).copy_(Take(running_variance, kept) * ratio * ratio);
     return absl::OkStatus();
   };
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<TorchNetwork> network,
-                       Walk(shrunk, images, options, match));
+                       Walk(shrunk, images, options, points, match));
   if (network == nullptr) return shrunk;
   return network->ToGraph();
 }

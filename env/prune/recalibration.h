@@ -1,4 +1,4 @@
-// Batch norm statistics of a changed network, exact over a set of images.
+// Channel statistics of a changed network, exact over a set of images.
 //
 // Pruning shifts the distributions that batch norm's running mean and variance describe. Here all
 // images pass one node before the next one runs, so every batch norm sees inputs that were
@@ -29,26 +29,27 @@ struct CalibrationSet {
   int64_t first = 0, count = 0;
 };
 
-// Mean and variance of every channel of a batch norm's input.
+// Mean and variance of every channel of a batch norm's input, or of the output of a convolution
+// that has a bias and no batch norm.
 struct ChannelMoments {
   std::vector<float> mean, variance;
 };
-using BatchNormMoments = std::map<NodeId, ChannelMoments>;
+using ReferenceMoments = std::map<NodeId, ChannelMoments>;
 
 // Errors of TorchNetwork::Create.
-absl::StatusOr<BatchNormMoments> MeasureBatchNorms(const Graph& graph, const CalibrationSet& images,
-                                                   const ExecOptions& options);
+absl::StatusOr<ReferenceMoments> MeasureReference(const Graph& graph, const CalibrationSet& images,
+                                                  const ExecOptions& options);
 
-// `graph` with the statistics of the images.
+// `graph` with batch norms that have the statistics of the images.
 absl::StatusOr<Graph> Recalibrate(const Graph& graph, const CalibrationSet& images,
                                   const ExecOptions& options);
 
-// `shrunk` (made of `original`, batch norm's scale and shift unchanged) with statistics that give
-// each batch norm's result the moments that the original's has on the same images, of which
-// `reference` was measured.
+// `shrunk` (made of `original`, batch norm's scale and shift unchanged) with statistics, weights
+// and biases that give each of them the moments that the original has on the same images, of which
+// `reference` was measured. InvalidArgument names a node that `reference` lacks.
 absl::StatusOr<Graph> RecalibrateAgainst(const Graph& original, const Grouping& grouping,
                                          const ChannelSelection& selection,
-                                         const BatchNormMoments& reference, const Graph& shrunk,
+                                         const ReferenceMoments& reference, const Graph& shrunk,
                                          const CalibrationSet& images, const ExecOptions& options);
 
 }  // namespace amc

@@ -65,6 +65,16 @@ absl::Status TorchActivations::Run(NodeId id) {
   return absl::OkStatus();
 }
 
+void TorchActivations::Transform(TensorId id, const torch::Tensor& scale,
+                                 const torch::Tensor& shift) {
+  for (torch::Tensor& chunk : values_[Index(id)]) {
+    std::vector<int64_t> sizes(static_cast<size_t>(chunk.dim()), 1);
+    sizes[1] = chunk.size(1);
+    chunk.mul_(scale.reshape(sizes).to(chunk.options()))
+        .add_(shift.reshape(sizes).to(chunk.options()));
+  }
+}
+
 absl::StatusOr<std::vector<torch::Tensor>> LoadChunks(const DataPack& pack, Split split,
                                                       int64_t first, int64_t count,
                                                       const ExecOptions& options) {

@@ -30,6 +30,9 @@ class TorchActivations {
   // One tensor per chunk; empty if not computed yet or freed.
   const std::vector<torch::Tensor>& of(TensorId id) const { return values_[Index(id)]; }
 
+  // Maps channel c (dimension 1) of a computed activation to scale[c] * x + shift[c], in place.
+  void Transform(TensorId id, const torch::Tensor& scale, const torch::Tensor& shift);
+
   const Graph& graph() const { return network_.graph(); }
 
  private:

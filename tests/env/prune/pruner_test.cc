@@ -313,7 +313,7 @@ TEST(RecalibrationTest, AgainstItselfChangesNothing) {
     std::iota(selection.back().begin(), selection.back().end(), 0);
   }
   const CalibrationSet images{&pack, 0, 50};
-  const absl::StatusOr<BatchNormMoments> reference = MeasureBatchNorms(graph, images, {});
+  const absl::StatusOr<ReferenceMoments> reference = MeasureReference(graph, images, {});
   ASSERT_TRUE(reference.ok()) << reference.status();
   const absl::StatusOr<Graph> same =
       RecalibrateAgainst(graph, grouping, selection, *reference, graph, images, {});
@@ -323,9 +323,11 @@ TEST(RecalibrationTest, AgainstItselfChangesNothing) {
             absl::StatusCode::kInvalidArgument);
 }
 
-TEST(RecalibrationTest, MakesUpForAScaledLayer) {
+class ScaledLayerTest : public ::testing::TestWithParam<bool> {};
+
+TEST_P(ScaledLayerTest, IsMadeUpForWithBatchNormKeptOrFolded) {
   // Doubling a convolution's weights and bias doubles what batch norm reads.
-  const Graph graph = ResidualNetwork();
+  const Graph graph = GetParam() ? Fold(ResidualNetwork()) : ResidualNetwork();
   const Grouping grouping = *BuildGroups(graph);
   const RandomPack pack(50, 3, 8, 2);
   Graph scaled = graph;
@@ -341,12 +343,14 @@ TEST(RecalibrationTest, MakesUpForAScaledLayer) {
   }
   const CalibrationSet images{&pack, 0, 50};
   const absl::StatusOr<Graph> matched = RecalibrateAgainst(
-      graph, grouping, selection, *MeasureBatchNorms(graph, images, {}), scaled, images, {});
+      graph, grouping, selection, *MeasureReference(graph, images, {}), scaled, images, {});
   ASSERT_TRUE(matched.ok()) << matched.status();
   const std::vector<float> expected = Logits(graph, pack);
   EXPECT_GT(RelativeError(expected, Logits(scaled, pack)), 0.1);
   EXPECT_LT(RelativeError(expected, Logits(*matched, pack)), 1e-3);
 }
+
+INSTANTIATE_TEST_SUITE_P(Folded, ScaledLayerTest, ::testing::Bool());
 
 }  // namespace
 }  // namespace amc
