@@ -1,12 +1,5 @@
-// Writes and reads data packs. The header's text, in this order, one "key: value" a line:
-//
-//   channels, height, width           sizes of every image
-//   reconstruction, reward, report    images of each split
-//   mean, deviation                   one number per channel, separated by blanks
-//   class                             one line per class, in label order
-//   source                            how the pack was made, for people
-//
-// The file holds nothing else: padding is zero, and the sizes add up to the byte.
+// Writes and reads data packs. The file holds nothing but what the layout in data_pack.h names:
+// padding is zero, and the sizes add up to the byte. The header's text is in pack_header.h.
 #include "env/exec/data_pack.h"
 
 #include <fcntl.h>
@@ -14,19 +7,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "env/exec/pack_header.h"
 
 namespace amc {
 namespace {
@@ -35,150 +26,8 @@ constexpr absl::string_view kMagic = "AMCPACK1";
 constexpr uint64_t kPrefix = 12;  // magic and header size
 constexpr uint64_t kAlignment = 64;
 constexpr uint64_t kMaxHeader = 16 << 20;
-constexpr int64_t kMaxDimension = 1 << 16;
-constexpr int64_t kMaxImages = int64_t{1} << 31;
-constexpr std::array<Split, 3> kSplits = {Split::kReconstruction, Split::kReward, Split::kReport};
 
 uint64_t RoundUp(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-struct Header {
-  int64_t channels = 0, height = 0, width = 0;
-  int64_t split_sizes[3] = {0, 0, 0};
-  Preprocessing preprocessing;
-  std::vector<std::string> class_names;
-  std::string source;
-
-  int64_t images() const { return split_sizes[0] + split_sizes[1] + split_sizes[2]; }
-  int64_t image_bytes() const { return channels * height * width; }
-};
-
-absl::Status CheckHeader(const Header& header) {
-  for (const auto& [name, value] : {std::pair<const char*, int64_t>{"channels", header.channels},
-                                    {"height", header.height},
-                                    {"width", header.width}}) {
-    if (value < 1 || value > kMaxDimension) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, " is ", value, ", want 1 to ", kMaxDimension));
-    }
-  }
-  for (const Split split : kSplits) {
-    const int64_t size = header.split_sizes[static_cast<int>(split)];
-    if (size < 0 || size > kMaxImages) {
-      return absl::InvalidArgumentError(absl::StrCat("split ", SplitName(split), " has ", size,
-                                                     " images, want 0 to ", kMaxImages));
-    }
-  }
-  // Far above any real data set, and small enough that no size below can overflow.
-  if (header.image_bytes() > (int64_t{1} << 30)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("an image has ", header.image_bytes(), " bytes, want at most 2^30"));
-  }
-  const auto channels = static_cast<size_t>(header.channels);
-  const Preprocessing& preprocessing = header.preprocessing;
-  if (preprocessing.mean.size() != channels || preprocessing.deviation.size() != channels) {
-    return absl::InvalidArgumentError(absl::StrCat("preprocessing has ", preprocessing.mean.size(),
-                                                   " means and ", preprocessing.deviation.size(),
-                                                   " deviations for ", channels, " channels"));
-  }
-  for (size_t c = 0; c < channels; ++c) {
-    if (!std::isfinite(preprocessing.mean[c]) || !std::isfinite(preprocessing.deviation[c]) ||
-        preprocessing.deviation[c] <= 0) {
-      return absl::InvalidArgumentError(absl::StrCat("preprocessing of channel ", c, ": mean ",
-                                                     preprocessing.mean[c], ", deviation ",
-                                                     preprocessing.deviation[c]));
-    }
-  }
-  if (header.class_names.empty()) return absl::InvalidArgumentError("no classes");
-  for (const std::string& name : header.class_names) {
-    if (name.find('\n') != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("class name with a line break: ", name));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// Every label in [0, classes), or what is wrong with the first that is not.
-absl::Status CheckLabels(absl::Span<const int32_t> labels, size_t classes) {
-  for (size_t i = 0; i < labels.size(); ++i) {
-    if (labels[i] < 0 || static_cast<size_t>(labels[i]) >= classes) {
-      return absl::InvalidArgumentError(absl::StrCat("label ", labels[i], " of image ", i,
-                                                     " is outside 0..", classes - 1, " (", classes,
-                                                     " classes)"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-std::string FormatFloats(const std::vector<float>& values) {
-  std::string text;
-  for (const float value : values) absl::StrAppendFormat(&text, " %.9g", value);
-  return text;
-}
-
-std::string FormatHeader(const Header& header) {
-  std::string text = absl::StrCat(
-      "channels: ", header.channels, "\nheight: ", header.height, "\nwidth: ", header.width,
-      "\nreconstruction: ", header.split_sizes[0], "\nreward: ", header.split_sizes[1],
-      "\nreport: ", header.split_sizes[2], "\nmean:", FormatFloats(header.preprocessing.mean),
-      "\ndeviation:", FormatFloats(header.preprocessing.deviation), "\n");
-  for (const std::string& name : header.class_names) absl::StrAppend(&text, "class: ", name, "\n");
-  absl::StrAppend(&text, "source: ", header.source, "\n");
-  return text;
-}
-
-absl::StatusOr<std::vector<float>> ParseFloats(absl::string_view text) {
-  std::vector<float> values;
-  for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
-    float value = 0;
-    if (!absl::SimpleAtof(word, &value)) {
-      return absl::InvalidArgumentError(absl::StrCat("\"", word, "\" is not a number"));
-    }
-    values.push_back(value);
-  }
-  return values;
-}
-
-absl::StatusOr<Header> ParseHeader(absl::string_view text) {
-  Header header;
-  const std::array<std::pair<absl::string_view, int64_t*>, 6> integers = {
-      {{"channels", &header.channels},
-       {"height", &header.height},
-       {"width", &header.width},
-       {"reconstruction", &header.split_sizes[0]},
-       {"reward", &header.split_sizes[1]},
-       {"report", &header.split_sizes[2]}}};
-  if (text.empty() || text.back() != '\n') {
-    return absl::InvalidArgumentError("the header does not end with a line break");
-  }
-  text.remove_suffix(1);
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    const std::pair<absl::string_view, absl::string_view> parts =
-        absl::StrSplit(line, absl::MaxSplits(": ", 1));
-    const auto& [key, value] = parts;
-    bool known = false;
-    for (const auto& [name, target] : integers) {
-      if (key != name) continue;
-      known = true;
-      if (!absl::SimpleAtoi(value, target)) {
-        return absl::InvalidArgumentError(absl::StrCat(key, ": \"", value, "\" is not a number"));
-      }
-    }
-    if (known) continue;
-    if (key == "mean") {
-      AMC_ASSIGN_OR_RETURN(header.preprocessing.mean, ParseFloats(value));
-    } else if (key == "deviation") {
-      AMC_ASSIGN_OR_RETURN(header.preprocessing.deviation, ParseFloats(value));
-    } else if (key == "class") {
-      header.class_names.emplace_back(value);
-    } else if (key == "source") {
-      header.source = std::string(value);
-    } else {
-      return absl::InvalidArgumentError(absl::StrCat("unknown header line \"", line, "\""));
-    }
-  }
-  AMC_RETURN_IF_ERROR(CheckHeader(header));
-  return header;
-}
 
 // A read-only map of a whole file.
 class MappedFile {
@@ -222,7 +71,8 @@ class MappedFile {
 
 class MappedPack : public DataPack {
  public:
-  MappedPack(MappedFile file, Header header, uint64_t images_offset, std::vector<int32_t> labels)
+  MappedPack(MappedFile file, PackHeader header, uint64_t images_offset,
+             std::vector<int32_t> labels)
       : file_(std::move(file)),
         header_(std::move(header)),
         pixels_(reinterpret_cast<const uint8_t*>(file_.bytes().data()) + images_offset),
@@ -279,7 +129,7 @@ class MappedPack : public DataPack {
   }
 
   MappedFile file_;
-  Header header_;
+  PackHeader header_;
   const uint8_t* pixels_;
   std::vector<int32_t> labels_;
   std::vector<std::array<float, 256>> values_;  // per channel: pixel to preprocessed value
@@ -296,7 +146,7 @@ absl::StatusOr<std::unique_ptr<DataPack>> Parse(MappedFile file) {
     return absl::InvalidArgumentError(
         absl::StrCat("offset 8: a header of ", header_size, " bytes in a file of ", bytes.size()));
   }
-  absl::StatusOr<Header> header = ParseHeader(bytes.substr(kPrefix, header_size));
+  absl::StatusOr<PackHeader> header = ParsePackHeader(bytes.substr(kPrefix, header_size));
   if (!header.ok()) return Annotate(header.status(), "offset 12");
   const uint64_t images_offset = RoundUp(kPrefix + header_size);
   const auto images = static_cast<uint64_t>(header->images());
@@ -345,7 +195,7 @@ absl::StatusOr<std::unique_ptr<DataPack>> DataPack::Open(const std::string& path
 
 absl::StatusOr<std::string> SerializePack(const PackContents& contents) {
   const ImageSet& images = contents.images;
-  Header header;
+  PackHeader header;
   header.channels = images.channels;
   header.height = images.height;
   header.width = images.width;
@@ -356,7 +206,7 @@ absl::StatusOr<std::string> SerializePack(const PackContents& contents) {
   for (char& c : header.source) {
     if (c == '\n') c = ' ';
   }
-  AMC_RETURN_IF_ERROR(CheckHeader(header));
+  AMC_RETURN_IF_ERROR(CheckPackHeader(header));
   AMC_RETURN_IF_ERROR(CheckLabels(images.labels, images.class_names.size()));
   if (header.images() != images.size()) {
     return absl::InvalidArgumentError(
@@ -368,7 +218,7 @@ absl::StatusOr<std::string> SerializePack(const PackContents& contents) {
                                                    " bytes of pixels, there are ",
                                                    images.pixels.size()));
   }
-  const std::string text = FormatHeader(header);
+  const std::string text = FormatPackHeader(header);
   if (text.size() > kMaxHeader) {
     return absl::InvalidArgumentError(
         absl::StrCat("the header has ", text.size(), " bytes, want at most ", kMaxHeader));

@@ -2,7 +2,7 @@
 // three disjoint splits (reconstruction, reward, report). Made by `amc data pack`, named by sha256.
 //
 // Layout (little endian; docs/formats.md):
-//   "AMCPACK1", u32 header size, header (a text of "key: value" lines, see data_pack.cc), padding
+//   "AMCPACK1", u32 header size, header (a text of "key: value" lines, see pack_header.h), padding
 //   to 64 bytes, images u8 N x C x H x W, labels i32 N. The splits are consecutive runs of images.
 #pragma once
 

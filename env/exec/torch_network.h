@@ -45,8 +45,8 @@ class TorchNetwork {
   // made with fold_batch_norm = false. Parameters then require gradients.
   virtual void Train(bool on, double batch_norm_momentum = 0.1) = 0;
 
-  // Constants as tensors (weights, biases, batch norm's four), by the graph's TensorId; undefined for
-  // activations and constants read at creation only (pads, shapes). In place edits take effect.
+  // Constants as tensors (weights, biases, batch norm's four), by the graph's TensorId; undefined
+  // for activations and constants read at creation only (pads, shapes). In place edits take effect.
   virtual torch::Tensor& constant(TensorId id) = 0;
   // The trainable ones: weights, biases, batch norm scale and shift.
   virtual std::vector<TensorId> parameters() const = 0;

@@ -91,11 +91,15 @@ TEST(TorchNetworkTest, DoesNotFoldWhatOthersReadOrShare) {
 }
 
 TEST(TorchNetworkTest, OverwritingActivationsDoesNotShow) {
-  // The first convolution feeds a ReLU and an Add: it must survive the ReLU.
+  // The first convolution feeds a ReLU and two Adds: it must survive them all.
   GraphBuilder builder;
   const TensorId x = builder.Input({kDynamic, 3, 8, 8});
   const TensorId conv = builder.Conv(x, 4);
-  builder.Head(builder.Op("Relu", {builder.Op("Add", {builder.Op("Relu", {conv}), conv})}));
+  const TensorId sum = builder.Op("Add", {builder.Op("Relu", {conv}), conv});
+  const TensorId scale = builder.Floats({4, 1, 1});
+  const TensorId product = builder.Op("Mul", {sum, scale});
+  const TensorId broadcast = builder.Op("Add", {product, scale});
+  builder.Head(builder.Op("Relu", {builder.Op("Add", {conv, broadcast})}));
   const std::unique_ptr<TorchNetwork> network = Make(builder.graph);
   const torch::Tensor input = Images(2);
   const torch::Tensor copy = input.clone();
