@@ -37,14 +37,6 @@ absl::StatusOr<std::vector<float>> ParseFloats(absl::string_view text) {
 
 }  // namespace
 
-Preprocessing preprocessing;
-std::vector<std::string> class_names;
-std::string source;
-
-int64_t images() const { return split_sizes[0] + split_sizes[1] + split_sizes[2]; }
-int64_t image_bytes() const { return channels * height * width; }
-};
-
 absl::Status CheckPackHeader(const PackHeader& header) {
   for (const auto& [name, value] : {std::pair<const char*, int64_t>{"channels", header.channels},
                                     {"height", header.height},
