@@ -62,7 +62,8 @@ Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientFlags& flags)
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientFlags& flags) {
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = MakeChannel(flags.channel);
-  if (!channel.ok()) return UsageError(channel.status().message());
+  if (absl::IsInvalidArgument(channel.status())) return UsageError(channel.status().message());
+  AMC_RETURN_IF_ERROR(channel.status());
   auto client = std::unique_ptr<Client>(new Client(*std::move(channel), flags));
   AMC_RETURN_IF_ERROR(client->Reconnect());
   return client;
@@ -71,7 +72,8 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientFlags& flags
 absl::Status Client::Reconnect() {
   return WithHint(
       WaitForConnection(*channel_, flags_.channel.address, absl::Seconds(flags_.timeout)),
-      "Start one with `amc serve`, or name it with --server or AMC_SERVER.");
+      "Start one with `amc serve`, name it with --server or AMC_SERVER, and if it speaks TLS "
+      "give --tls-ca.");
 }
 
 absl::Status Client::Check(const grpc::Status& status) const {

@@ -22,6 +22,7 @@
 #include <optional>
 #include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
@@ -72,6 +73,15 @@ class FolderLock {
   explicit FolderLock(int fd) : fd_(fd) {}
   const int fd_;
 };
+
+// The engine's environment, without what is meant for another server than the run's own.
+std::vector<std::string> ChildEnvironment(int threads) {
+  std::vector<std::string> environment = EngineEnvironment(threads);
+  std::erase_if(environment, [](const std::string& variable) {
+    return absl::StartsWith(variable, "AMC_TOKEN=") || absl::StartsWith(variable, "AMC_SERVER=");
+  });
+  return environment;
+}
 
 // The private socket: in the run's own folder, or, where that makes too long a path for a socket,
 // in a temporary one.
@@ -131,7 +141,7 @@ class Run {
     return tree_.Start(
         {.name = "server",
          .arguments = {engine, "serve", "--address", address, "--data-folder", state_ + "/data"},
-         .environment = EngineEnvironment(1),
+         .environment = ChildEnvironment(1),
          .log_path = out_ + "/logs/server.log"});
   }
 
@@ -149,7 +159,7 @@ class Run {
           {.name = absl::StrCat("worker ", i),
            .arguments = {engine, "worker", "--server", address, "--threads", absl::StrCat(threads),
                          "--cache", state_ + "/cache", "--artifacts", state_ + "/data/artifacts"},
-           .environment = EngineEnvironment(threads),
+           .environment = ChildEnvironment(threads),
            .log_path = absl::StrCat(out_, "/logs/worker-", i, ".log")}));
     }
     return absl::OkStatus();

@@ -5,7 +5,7 @@ import signal
 import time
 import unittest
 
-from amc_e2e import Background, TinyCase, amc, wait_until
+from amc_e2e import Background, TinyCase, amc, environment, wait_until
 
 
 def search(model, pack, out, workers=2, episodes=16):
@@ -120,6 +120,10 @@ class RunTest(TinyCase):
     def test_works_in_a_folder_whose_path_is_too_long_for_a_socket(self):
         out = f"{self.dir}/{'long' * 30}"
         self.ok(*search(self.model, self.pack, out, episodes=2))
+
+    def test_is_not_led_astray_by_what_is_meant_for_other_servers(self):
+        env = dict(environment(), AMC_SERVER="127.0.0.1:1", AMC_TOKEN="secret")
+        self.ok(*search(self.model, self.pack, f"{self.dir}/out", episodes=2), env=env)
 
 
 if __name__ == "__main__":

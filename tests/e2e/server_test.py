@@ -1,10 +1,12 @@
 """Client commands against a server on a port of its own, with one worker."""
 import json
 import os
+import shutil
 import signal
+import subprocess
 import unittest
 
-from amc_e2e import Background, TinyCase, amc
+from amc_e2e import Background, TinyCase, amc, environment, wait_until
 
 
 class ServerTest(TinyCase):
@@ -151,6 +153,33 @@ class AddressTest(TinyCase):
     def test_an_address_beyond_this_machine_needs_tls_and_a_token(self):
         self.fails(1, "TLS|token", "serve", "--address", "0.0.0.0:0", "--data-folder", f"{self.dir}/data")
         self.fails(2, "neither HOST:PORT nor unix:/PATH", "jobs", "--server", "nonsense")
+
+    def test_tls_and_token_let_in_only_who_has_them(self):
+        if shutil.which("openssl") is None:
+            self.skip_or_fail("openssl")
+        certificate, key = f"{self.dir}/cert.pem", f"{self.dir}/key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key,
+                        "-out", certificate, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+                       check=True, stderr=subprocess.DEVNULL)
+        server = Background(self.dir, "server", "serve", "--address", "0.0.0.0:0", "--data-folder",
+                            f"{self.dir}/data", "--tls-cert", certificate, "--tls-key", key, "--token", "open sesame")
+        server.wait_for("listening on ")
+        port = server.output().split("listening on ")[1].split()[0].split(":")[1]
+        reach = ["--server", f"127.0.0.1:{port}", "--connect-timeout", "2"]
+        tls = ["--tls-ca", certificate]
+        env = dict(environment(), AMC_TOKEN="open sesame")
+        self.ok("jobs", *reach, *tls, env=env)
+        self.fails(1, "token", "jobs", *reach, *tls)
+        self.fails(1, "token", "jobs", *reach, *tls, "--token", "wrong")
+        self.fails(1, "none.pem", "jobs", *reach, "--tls-ca", f"{self.dir}/none.pem")
+        self.fails(2, "token needs TLS", "jobs", *reach, env=env)
+        self.fails(3, "--tls-ca", "jobs", *reach)
+        worker = Background(self.dir, "worker", "worker", *reach[:2], *tls, "--token", "open sesame",
+                            "--cache", f"{self.dir}/cache")
+        wait_until(lambda: json.loads(amc("workers", "--json", *reach, *tls, env=env).stdout)["workers"], 30,
+                   "the worker")
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(server.stop(), 0)
 
 
 if __name__ == "__main__":
