@@ -33,6 +33,7 @@ class Narrator {
     switch (event.kind()) {
       case v1::EVENT_KIND_STATE:
         if (event.state() == v1::JOB_STATE_FINISHING) {
+          finishing_ = true;
           line_.Show("rebuilding the winner and measuring it", true);
         } else if (event.state() == v1::JOB_STATE_BASELINE) {
           line_.Show("measuring the original", true);
@@ -48,7 +49,7 @@ class Narrator {
       case v1::EVENT_KIND_PROGRESS:
         if (IsStalled(event)) {
           line_.Show(event.message(), true);
-        } else {
+        } else if (!best_ || finishing_) {  // in between the episodes' own line stays
           line_.Show(absl::StrFormat("%s %d/%d", event.message(), event.done(), event.total()));
         }
         break;
@@ -67,12 +68,12 @@ class Narrator {
                             ? static_cast<double>(best_->cost().macs()) /
                                   static_cast<double>(job_.original_cost().macs())
                             : 1;
-    line_.Show(
-        absl::StrFormat("episode %d/%d  best reward %.4f (episode %d)  accuracy %s  MACs %s  %s",
-                        episode.number() + 1, job_.episodes_total(), event.best_reward(),
-                        best_->number(), Percent(best_->measurement().top1(), 2), Percent(macs),
-                        meter_.Eta(done_, job_.episodes_total())),
-        first || episode.number() + 1 == job_.episodes_total());
+    // Fits into 80 columns.
+    line_.Show(absl::StrFormat("episode %d/%d  best reward %.3f  accuracy %s  MACs %s  %s",
+                               episode.number() + 1, job_.episodes_total(), event.best_reward(),
+                               Percent(best_->measurement().top1()), Percent(macs),
+                               meter_.Eta(done_, job_.episodes_total())),
+               first || episode.number() + 1 == job_.episodes_total());
   }
 
   const v1::Job& job_;
@@ -80,6 +81,7 @@ class Narrator {
   EtaMeter meter_;
   int64_t done_;
   std::optional<v1::Episode> best_;
+  bool finishing_ = false;
 };
 
 // How long stalled events have followed each other.
