@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "amc/v1/inspect.pb.h"
 #include "base/status_macros.h"
@@ -78,23 +79,30 @@ absl::Status RunTrain(const TrainArgs& args) {
   AMC_ASSIGN_OR_RETURN(const TrainOptions options, OptionsOf(args, data.train));
   ProgressLine line;
   const absl::Time begin = absl::Now();
-  AMC_ASSIGN_OR_RETURN(const TrainResult result,
+  AMC_ASSIGN_OR_RETURN(TrainResult result,
                        Train(start, data.train, data.test, preprocessing, options,
                              ShowTraining(line, options.epochs)));
   line.Finish();
+  const bool tested = result.test_accuracy >= 0;
+  if (tested) {
+    result.graph.metadata["test_accuracy"] = absl::StrFormat("%.4f", result.test_accuracy);
+  }
+  // What the network expects of its input: the next user has to state it again.
+  result.graph.metadata["mean"] = absl::StrJoin(preprocessing.mean, " ");
+  result.graph.metadata["deviation"] = absl::StrJoin(preprocessing.deviation, " ");
   AMC_RETURN_IF_ERROR(SaveOnnx(result.graph, args.output));
 
   v1::TrainInfo info;
   info.set_output(args.output);
   info.set_epochs(options.epochs);
-  info.set_top1(result.test_accuracy);
+  if (tested) info.set_top1(result.test_accuracy);
   info.set_loss(result.epochs.empty() ? 0 : result.epochs.back().loss);
   info.set_seconds(absl::ToDoubleSeconds(absl::Now() - begin));
   if (args.json) {
     PrintJson(info);
   } else {
     std::puts(absl::StrFormat("%s: test accuracy %s after %d epochs in %s", info.output(),
-                              data.test.size() > 0 ? Percent(info.top1(), 2) : "unknown",
+                              tested ? Percent(info.top1(), 2) : "unknown",
                               info.epochs(), HumanDuration(info.seconds()))
                   .c_str());
   }
