@@ -92,6 +92,7 @@ absl::Status JobRunner::Generation() {
   AMC_RETURN_IF_ERROR(CheckGoing());
   AMC_ASSIGN_OR_RETURN(const std::vector<Episode> drawn, search_->Draw());
   std::vector<Policy> policies;
+  policies.reserve(drawn.size());
   for (const Episode& episode : drawn) policies.push_back(episode.policy);
   RemoteEvaluator evaluator(context_.board, job_.id(), drawn.front().number);
   absl::StatusOr<std::vector<Measurement>> measurements;
@@ -195,7 +196,7 @@ v1::JobEvent JobRunner::MakeEvent(v1::EventKind kind) const {
 absl::Status JobRunner::Persist(const std::function<absl::Status()>& write) {
   absl::Duration wait = absl::Milliseconds(200);
   while (true) {
-    const absl::Status status = write();
+    absl::Status status = write();
     if (!absl::IsResourceExhausted(status) && !absl::IsUnavailable(status)) return status;
     if (control_->stopping || control_->cancelled) return status;
     AMC_LOG(kWarning) << "job " << job_.id() << " waits to store its state: " << status;

@@ -22,7 +22,7 @@ struct ServerOptions {
   std::string tls_certificate_file;        // PEM; both or none
   std::string tls_key_file;
   std::string token;  // clients send "authorization: Bearer TOKEN"; needs TLS
-  absl::Duration lease_term = absl::Seconds(30);  // without a heartbeat a lease ends after this
+  absl::Duration lease_term = absl::Seconds(15);  // without a heartbeat a lease ends after this
   absl::Duration heartbeat = absl::Seconds(1);    // how often workers are told to call
   absl::Duration backoff = absl::Seconds(1);      // before the second attempt; doubles with each
   absl::Duration environment_idle = absl::Minutes(10);

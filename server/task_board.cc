@@ -93,6 +93,7 @@ absl::StatusOr<std::vector<TaskRecord>> TaskBoard::Run(const std::string& job,
     changed_.Wait(&mutex_);
   }
   std::vector<TaskRecord> records;
+  records.reserve(numbers.size());
   for (const int64_t number : numbers) records.push_back(entry.tasks[number].record);
   return records;
 }

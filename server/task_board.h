@@ -26,7 +26,7 @@
 namespace amc {
 
 struct TaskBoardOptions {
-  absl::Duration lease_term = absl::Seconds(30);
+  absl::Duration lease_term = absl::Seconds(15);
   absl::Duration backoff = absl::Seconds(1);
 };
 

@@ -117,8 +117,8 @@ absl::Status TaskBoard::EndAttempt(const std::string& job, int64_t number, Attem
   const int64_t epoch = task.record.epoch;
   mutex_.Unlock();
   // A task that failed for good ends its job but stays pending: a resumed job tries it again.
-  const absl::Status status = store_->EndAttempt(
-      job, number, epoch, outcome, error, TaskState::kPending, decision.not_before_ms, now_ms);
+  absl::Status status = store_->EndAttempt(job, number, epoch, outcome, error, TaskState::kPending,
+                                           decision.not_before_ms, now_ms);
   mutex_.Lock();
   task.busy = false;
   changed_.SignalAll();
@@ -159,7 +159,7 @@ absl::Status TaskBoard::StoreResult(const std::string& job, int64_t number,
   const int64_t epoch = task.record.epoch;
   const int64_t now_ms = NowMs();
   mutex_.Unlock();
-  const absl::Status status = store_->CompleteTask(job, number, epoch, result, now_ms);
+  absl::Status status = store_->CompleteTask(job, number, epoch, result, now_ms);
   mutex_.Lock();
   task.busy = false;
   changed_.SignalAll();

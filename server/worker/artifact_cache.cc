@@ -73,7 +73,7 @@ absl::Status ArtifactCache::Download(const std::string& digest, const Progress& 
   const auto reader = stub_->DownloadArtifact(&context, request);
   int64_t done = 0;
   while (reader->Read(&response)) {
-    const absl::Status written = writer->Append(response.chunk());
+    absl::Status written = writer->Append(response.chunk());
     if (!written.ok()) {
       context.TryCancel();
       reader->Finish();

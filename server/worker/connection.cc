@@ -35,7 +35,7 @@ absl::Status Connection::Register(const std::string& stale) {
   grpc::ClientContext context;
   SetTimeout(context, kTimeout);
   v1::RegisterWorkerResponse response;
-  const absl::Status status = FromGrpcStatus(stub_->RegisterWorker(&context, identity_, &response));
+  absl::Status status = FromGrpcStatus(stub_->RegisterWorker(&context, identity_, &response));
   absl::MutexLock lock(&mutex_);
   registering_ = false;
   registered_.SignalAll();

@@ -86,7 +86,7 @@ class Worker::Session {
 
   absl::Status Run() {
     std::thread heartbeat([this] { HeartbeatLoop(); });
-    const absl::Status status = LeaseLoop();
+    absl::Status status = LeaseLoop();
     done_.Notify();
     heartbeat.join();
     connection_.Unregister();
@@ -273,7 +273,7 @@ absl::Status RunWorker(const WorkerOptions& options) {
       }
     }
   });
-  const absl::Status status = worker->Run();
+  absl::Status status = worker->Run();
   over = true;
   listener.join();
   return status;

@@ -210,6 +210,7 @@ TEST_F(JobServiceTest, CancelsAndResumesWithTheSameHistory) {
 TEST_F(JobServiceTest, CancelsAJobThatWaitsInTheQueueOrForAWorker) {
   const v1::JobSpec spec = Spec();
   std::vector<std::string> ids;
+  ids.reserve(4);
   for (int i = 0; i < 4; ++i) ids.push_back(Submit(spec, absl::StrCat("r", i))->id());
   for (const std::string& id : ids) {
     EXPECT_EQ(Cancel(id)->state(), v1::JOB_STATE_CANCELLED);
@@ -344,6 +345,7 @@ TEST_F(JobServiceTest, GivesTheSameHistoryWithOneAndWithThreeWorkers) {
   spec.mutable_search()->mutable_ddpg()->set_hidden(16);
   const auto run = [&](int workers, const std::string& request_id) {
     std::vector<std::unique_ptr<FakeWorker>> team;
+    team.reserve(static_cast<size_t>(workers));
     for (int i = 0; i < workers; ++i) {
       team.push_back(std::make_unique<FakeWorker>(channel_, absl::StrCat(request_id, "-", i)));
     }

@@ -106,6 +106,7 @@ TEST_F(TaskBoardTest, ReturnsResultsInTheOrderAskedFor) {
   MakeJob("j");
   Running run(board_.get(), "j", Tasks(0, 3));
   std::vector<v1::Lease> leases;
+  leases.reserve(3);
   for (int i = 0; i < 3; ++i) leases.push_back(*Lease(absl::StrCat("w", i), absl::Seconds(5)));
   for (const int i : {2, 0, 1})
     ASSERT_TRUE(
@@ -215,6 +216,7 @@ TEST_F(TaskBoardTest, LosesNothingUnderFire) {
   for (int j = 0; j < kJobs; ++j) MakeJob(absl::StrCat("j", j), /*max_attempts=*/1000);
   std::atomic<bool> over = false;
   std::vector<std::thread> threads;
+  threads.reserve(kWorkers + 1);
   for (int w = 0; w < kWorkers; ++w) {
     threads.emplace_back([&, w] {
       Rng rng(static_cast<uint64_t>(w));
@@ -238,6 +240,7 @@ TEST_F(TaskBoardTest, LosesNothingUnderFire) {
     }
   });
   std::vector<std::thread> jobs;
+  jobs.reserve(kJobs);
   for (int j = 0; j < kJobs; ++j) {
     jobs.emplace_back([&, j] {
       const std::string job = absl::StrCat("j", j);
