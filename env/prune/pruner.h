@@ -1,10 +1,10 @@
 // A policy in, a smaller network out: choose channels, shrink, reconstruct.
 //
 // Fast reconstruction solves sub-matrices of normal equations accumulated once, from the original's
-// activations, then recalibrates: matches the channels' moments to the original's. Strong reconstruction refits layer by layer from the
-// already pruned network's inputs, the target being the original block's output minus the pruned
-// shortcut (He et al., ICCV 2017, section 3.2); the winner always gets it. Networks whose batch norm
-// was folded before export are treated alike.
+// activations, then recalibrates: matches the channels' moments to the original's. Strong
+// reconstruction refits layer by layer from the already pruned network's inputs, the target being
+// the original block's output minus the pruned shortcut (He et al., ICCV 2017, section 3.2); the
+// winner always gets it. Networks whose batch norm was folded before export are treated alike.
 #pragma once
 
 #include <cstdint>

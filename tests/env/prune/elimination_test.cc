@@ -39,7 +39,7 @@ double RelativeLoss(const Consumer& consumer, const std::vector<int64_t>& kept, 
   const torch::Tensor x = (consumer.rows - consumer.rows.mean(0)).to(at::kDouble);
   const torch::Tensor y = x.matmul(consumer.weight.t().to(at::kDouble));
   const torch::Tensor left = x.index_select(1, torch::tensor(features, at::kLong));
-  const torch::Tensor solution = std::get<0>(at::linalg_lstsq(left, y, c10::nullopt, "gelsd"));
+  const torch::Tensor solution = std::get<0>(at::linalg_lstsq(left, y, {}, "gelsd"));
   return ((y - left.matmul(solution)).square().sum() / y.square().sum()).item<double>();
 }
 

@@ -23,7 +23,7 @@ std::pair<torch::Tensor, torch::Tensor> LeastSquares(const torch::Tensor& x, con
   torch::Tensor left = x.to(at::kDouble);
   if (has_intercept) left = torch::cat({left, torch::ones({x.size(0), 1}, at::kDouble)}, 1);
   const torch::Tensor solution =
-      std::get<0>(at::linalg_lstsq(left, y.to(at::kDouble), c10::nullopt, "gelsd"));
+      std::get<0>(at::linalg_lstsq(left, y.to(at::kDouble), {}, "gelsd"));
   const int64_t k = x.size(1);
   return {solution.narrow(0, 0, k).t(),
           has_intercept ? solution[k] : torch::zeros({y.size(1)}, at::kDouble)};

@@ -52,7 +52,8 @@ std::unique_ptr<Pruner> MakePruner(const Graph& graph, const DataPack& pack,
 
 std::vector<int64_t> Whole(const Graph& graph) {
   std::vector<int64_t> kept;
-  for (const PruneGroup& group : BuildGroups(graph)->groups) kept.push_back(group.channels);
+  const Grouping grouping = *BuildGroups(graph);
+  for (const PruneGroup& group : grouping.groups) kept.push_back(group.channels);
   return kept;
 }
 
