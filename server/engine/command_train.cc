@@ -79,9 +79,8 @@ absl::Status RunTrain(const TrainArgs& args) {
   AMC_ASSIGN_OR_RETURN(const TrainOptions options, OptionsOf(args, data.train));
   ProgressLine line;
   const absl::Time begin = absl::Now();
-  AMC_ASSIGN_OR_RETURN(TrainResult result,
-                       Train(start, data.train, data.test, preprocessing, options,
-                             ShowTraining(line, options.epochs)));
+  AMC_ASSIGN_OR_RETURN(TrainResult result, Train(start, data.train, data.test, preprocessing,
+                                                 options, ShowTraining(line, options.epochs)));
   line.Finish();
   const bool tested = result.test_accuracy >= 0;
   if (tested) {
@@ -102,8 +101,8 @@ absl::Status RunTrain(const TrainArgs& args) {
     PrintJson(info);
   } else {
     std::puts(absl::StrFormat("%s: test accuracy %s after %d epochs in %s", info.output(),
-                              tested ? Percent(info.top1(), 2) : "unknown",
-                              info.epochs(), HumanDuration(info.seconds()))
+                              tested ? Percent(info.top1(), 2) : "unknown", info.epochs(),
+                              HumanDuration(info.seconds()))
                   .c_str());
   }
   return absl::OkStatus();
