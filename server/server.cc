@@ -19,7 +19,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server_builder.h"
 #include "server/artifact_service.h"
-#include "server/channel.h"
+#include "server/rpc/channel.h"
 #include "server/credentials.h"
 #include "server/environment_service.h"
 #include "server/job_manager.h"
