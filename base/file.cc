@@ -59,18 +59,29 @@ absl::Status SyncDirectory(const std::string& path) {
 absl::Status ErrnoToStatus(int error, absl::string_view what, absl::string_view path) {
   absl::StatusCode code = absl::StatusCode::kUnknown;
   switch (error) {
-    case ENOENT: code = absl::StatusCode::kNotFound; break;
-    case EEXIST: code = absl::StatusCode::kAlreadyExists; break;
+    case ENOENT:
+      code = absl::StatusCode::kNotFound;
+      break;
+    case EEXIST:
+      code = absl::StatusCode::kAlreadyExists;
+      break;
     case EACCES:
     case EPERM:
-    case EROFS: code = absl::StatusCode::kPermissionDenied; break;
+    case EROFS:
+      code = absl::StatusCode::kPermissionDenied;
+      break;
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
-    case EMFILE: code = absl::StatusCode::kResourceExhausted; break;
+    case EMFILE:
+      code = absl::StatusCode::kResourceExhausted;
+      break;
     case EISDIR:
-    case ENOTDIR: code = absl::StatusCode::kInvalidArgument; break;
-    default: break;
+    case ENOTDIR:
+      code = absl::StatusCode::kInvalidArgument;
+      break;
+    default:
+      break;
   }
   return absl::Status(code, absl::StrCat(what, " ", path, ": ", std::strerror(error)));
 }

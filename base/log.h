@@ -42,7 +42,7 @@ struct Voidify {
 #define AMC_LOG(severity) \
   ::amc::log_internal::LogMessage(::amc::LogSeverity::severity, __FILE__, __LINE__).stream()
 
-#define AMC_CHECK(condition)                                    \
-  (condition) ? (void)0                                         \
-              : ::amc::log_internal::Voidify() &                \
-                    (AMC_LOG(kFatal) << "check failed: " #condition " ")
+#define AMC_CHECK(condition) \
+  (condition)                \
+      ? (void)0              \
+      : ::amc::log_internal::Voidify() & (AMC_LOG(kFatal) << "check failed: " #condition " ")

@@ -20,11 +20,11 @@ class Rng {
  public:
   explicit Rng(uint64_t seed, uint64_t stream = 0);
 
-  uint64_t Next();                      // 64 uniform bits
-  double Uniform();                     // [0, 1), 53 bits
+  uint64_t Next();   // 64 uniform bits
+  double Uniform();  // [0, 1), 53 bits
   double Uniform(double low, double high);
-  uint64_t Below(uint64_t n);           // uniform in [0, n), unbiased; n > 0
-  double Normal();                      // standard normal (Box-Muller, one of the pair)
+  uint64_t Below(uint64_t n);  // uniform in [0, n), unbiased; n > 0
+  double Normal();             // standard normal (Box-Muller, one of the pair)
   // Normal around `mean`, redrawn until it falls into [low, high]; requires low < high. Where the
   // interval is far out in a tail, falls back to uniform after 1,000 draws.
   double TruncatedNormal(double mean, double deviation, double low, double high);

@@ -28,8 +28,8 @@ inline absl::Status Annotate(const absl::Status& status, absl::string_view conte
 
 }  // namespace amc
 
-#define AMC_RETURN_IF_ERROR(expr)                        \
-  do {                                                   \
+#define AMC_RETURN_IF_ERROR(expr)                                                 \
+  do {                                                                            \
     if (absl::Status amc_status_ = (expr); !amc_status_.ok()) return amc_status_; \
   } while (false)
 
@@ -39,7 +39,7 @@ inline absl::Status Annotate(const absl::Status& status, absl::string_view conte
 #define AMC_ASSIGN_OR_RETURN(lhs, expr) \
   AMC_ASSIGN_OR_RETURN_IMPL(AMC_MACRO_CONCAT(amc_statusor_, __LINE__), lhs, expr)
 
-#define AMC_ASSIGN_OR_RETURN_IMPL(statusor, lhs, expr) \
-  auto statusor = (expr);                              \
+#define AMC_ASSIGN_OR_RETURN_IMPL(statusor, lhs, expr)     \
+  auto statusor = (expr);                                  \
   if (!statusor.ok()) return std::move(statusor).status(); \
   lhs = *std::move(statusor)

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
-#include "server/status_convert.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {

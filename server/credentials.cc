@@ -8,7 +8,7 @@
 #include "base/status_macros.h"
 #include "grpcpp/security/auth_metadata_processor.h"
 #include "openssl/crypto.h"
-#include "server/channel.h"
+#include "server/rpc/channel.h"
 
 namespace amc {
 namespace {

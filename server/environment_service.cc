@@ -8,7 +8,7 @@
 #include "base/status_macros.h"
 #include "server/convert.h"
 #include "server/job_spec.h"
-#include "server/status_convert.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {

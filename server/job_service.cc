@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "server/status_convert.h"
+#include "server/rpc/status_convert.h"
 #include "server/submission.h"
 
 namespace amc {

@@ -13,7 +13,7 @@
 #include "base/status_macros.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "server/status_convert.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {

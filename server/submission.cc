@@ -13,7 +13,7 @@
 #include "server/convert.h"
 #include "server/job_error.h"
 #include "server/job_spec.h"
-#include "server/status_convert.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {

@@ -7,8 +7,8 @@
 #include "absl/strings/str_format.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "server/channel.h"
-#include "server/status_convert.h"
+#include "server/rpc/channel.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {

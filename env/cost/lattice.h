@@ -16,8 +16,8 @@
 namespace amc {
 
 struct LatticeOptions {
-  int64_t channel_multiple = 1;     // at least 1: what the target's vector units like
-  double min_preserve_ratio = 0.2;  // in [0, 1]
+  int64_t channel_multiple = 1;          // at least 1: what the target's vector units like
+  double min_preserve_ratio = 0.2;       // in [0, 1]
   std::vector<std::string> frozen = {};  // names of groups that must stay whole
 };
 

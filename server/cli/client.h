@@ -11,8 +11,8 @@
 #include "amc/v1/job.grpc.pb.h"
 #include "amc/v1/worker.grpc.pb.h"
 #include "grpcpp/client_context.h"
-#include "server/channel.h"
-#include "server/status_convert.h"
+#include "server/rpc/channel.h"
+#include "server/rpc/status_convert.h"
 
 namespace CLI {
 class App;

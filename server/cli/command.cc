@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "server/channel.h"
+#include "server/rpc/channel.h"
 #include "server/cli/exit_status.h"
 
 namespace amc {

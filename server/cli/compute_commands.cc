@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include "server/channel.h"
+#include "server/rpc/channel.h"
 
 namespace amc {
 namespace {

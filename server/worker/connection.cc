@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "server/status_convert.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {

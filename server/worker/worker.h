@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/channel.h"
+#include "server/rpc/channel.h"
 
 namespace amc {
 

@@ -13,7 +13,7 @@
 #include "base/sha256.h"
 #include "env/graph/onnx_export.h"
 #include "env/graph/zoo.h"
-#include "server/channel.h"
+#include "server/rpc/channel.h"
 #include "server/server.h"
 
 namespace amc {

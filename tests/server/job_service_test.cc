@@ -7,7 +7,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/status_convert.h"
+#include "server/rpc/status_convert.h"
 #include "tests/server/server_fixture.h"
 
 namespace amc {

@@ -4,7 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/status_convert.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {

@@ -11,8 +11,8 @@
 #include "env/exec/data_pack.h"
 #include "env/graph/onnx_export.h"
 #include "env/graph/zoo.h"
-#include "server/channel.h"
-#include "server/status_convert.h"
+#include "server/rpc/channel.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 

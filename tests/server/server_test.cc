@@ -11,8 +11,8 @@
 #include "gmock/gmock.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "gtest/gtest.h"
-#include "server/channel.h"
-#include "server/status_convert.h"
+#include "server/rpc/channel.h"
+#include "server/rpc/status_convert.h"
 #include "server/submission.h"
 #include "tests/server/server_fixture.h"
 

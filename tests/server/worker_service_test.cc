@@ -3,8 +3,8 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/channel.h"
-#include "server/status_convert.h"
+#include "server/rpc/channel.h"
+#include "server/rpc/status_convert.h"
 #include "tests/server/server_fixture.h"
 
 namespace amc {
