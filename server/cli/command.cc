@@ -11,8 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "server/rpc/channel.h"
 #include "server/cli/exit_status.h"
+#include "server/rpc/channel.h"
 
 namespace amc {
 namespace {

@@ -11,6 +11,7 @@ what an episode takes beyond its evaluation on the worker.
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -96,6 +97,21 @@ print(best[0], best[1])
 """
 
 
+def history(amc, folder, environment):
+    """The episodes of the one job in a run's folder: a line of JSON each, with times."""
+    address = "unix:" + os.path.join(folder, "again.socket")
+    server = subprocess.Popen([amc, "serve", "--address", address, "--data-folder", os.path.join(folder, ".amc/data")],
+                              env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        ask = {"env": environment, "capture_output": True, "text": True, "check": True}
+        jobs = subprocess.run([amc, "jobs", "--json", "--server", address, "--connect-timeout", "20"], **ask).stdout
+        job = re.search(r'"id":\s*"([^"]+)"', jobs).group(1)
+        return subprocess.run([amc, "history", job, "--json", "--server", address], **ask).stdout
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -130,11 +146,11 @@ def main():
                             "--reward-images", str(args.images), "--set", "search.ddpg.warmup_episodes=1",
                             "--report-images", "100", "--json", "-o", folder],
                            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-            text = subprocess.run([amc, "history", "--dir", folder, "--json"], env=environment, capture_output=True,
-                                  text=True, check=True).stdout
+            text = history(amc, folder, environment)
         finally:
             shutil.rmtree(folder)
-        episodes = json.loads(text)["episodes"][1:]  # the first one prepares the job's statistics
+        # The first episode prepares the job's statistics, the second is the first that learns.
+        episodes = [json.loads(line) for line in text.splitlines()][1:]
         times = [int(e["commit_time_ms"]) / 1000 for e in episodes]
         whole += [b - a for a, b in zip(times, times[1:])]
         evaluation += [e["seconds"] for e in episodes[1:]]
