@@ -43,7 +43,7 @@ class LocalEvaluator : public Evaluator {
 
  private:
   LocalEvaluator(const Graph& graph, const DataPack& pack, LocalEvaluatorOptions options)
-      : graph_(graph), pack_(pack), options_(std::move(options)) {}
+      : graph_(graph), pack_(pack), options_(options) {}
 
   const Graph& graph_;
   const DataPack& pack_;
