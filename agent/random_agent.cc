@@ -9,16 +9,17 @@
 #include "absl/strings/str_cat.h"
 #include "agent/agent_state.h"
 #include "agent/fit.h"
+#include "agent/memoryless_agent.h"
 #include "base/rng.h"
 #include "base/status_macros.h"
 
 namespace amc {
 namespace {
 
-class RandomAgent final : public Agent {
+class RandomAgent final : public MemorylessAgent {
  public:
   RandomAgent(const Environment& env, const AgentOptions& options)
-      : progress_("random", options.seed, env) {}
+      : MemorylessAgent(AgentProgress("random", options.seed, env)) {}
 
   absl::StatusOr<Episode> Propose(Environment& env, int64_t number) override {
     AMC_RETURN_IF_ERROR(progress_.CheckShape(env));
@@ -53,30 +54,7 @@ class RandomAgent final : public Agent {
     return fit.ToEpisode(number);
   }
 
-  absl::Status Learn(const Episode& episode, double reward) override {
-    AMC_RETURN_IF_ERROR(progress_.CheckNext(episode.number, reward));
-    progress_.Advance();
-    return absl::OkStatus();
-  }
-
   int64_t max_episodes() const override { return std::numeric_limits<int64_t>::max(); }
-
-  std::string SaveState() const override {
-    ByteWriter writer;
-    progress_.Save(writer);
-    return std::move(writer).bytes();
-  }
-
-  absl::Status RestoreState(absl::string_view bytes) override {
-    ByteReader reader(bytes);
-    AMC_ASSIGN_OR_RETURN(const int64_t learnt, progress_.Read(reader));
-    AMC_RETURN_IF_ERROR(reader.Finish());
-    progress_.set_learnt(learnt);
-    return absl::OkStatus();
-  }
-
- private:
-  AgentProgress progress_;
 };
 
 }  // namespace

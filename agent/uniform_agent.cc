@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/agent_state.h"
 #include "agent/fit.h"
+#include "agent/memoryless_agent.h"
 #include "base/status_macros.h"
 
 namespace amc {
@@ -29,10 +30,10 @@ void TopUp(const Environment& env, std::vector<int32_t> open, Fit& fit) {
   }
 }
 
-class UniformAgent final : public Agent {
+class UniformAgent final : public MemorylessAgent {
  public:
   UniformAgent(const Environment& env, const AgentOptions& options)
-      : progress_("uniform", options.seed, env) {
+      : MemorylessAgent(AgentProgress("uniform", options.seed, env)) {
     for (const bool inner_only : {true, false}) Consider(env, inner_only);
   }
 
@@ -47,27 +48,7 @@ class UniformAgent final : public Agent {
     return episode;
   }
 
-  absl::Status Learn(const Episode& episode, double reward) override {
-    AMC_RETURN_IF_ERROR(progress_.CheckNext(episode.number, reward));
-    progress_.Advance();
-    return absl::OkStatus();
-  }
-
   int64_t max_episodes() const override { return static_cast<int64_t>(candidates_.size()); }
-
-  std::string SaveState() const override {
-    ByteWriter writer;
-    progress_.Save(writer);
-    return std::move(writer).bytes();
-  }
-
-  absl::Status RestoreState(absl::string_view bytes) override {
-    ByteReader reader(bytes);
-    AMC_ASSIGN_OR_RETURN(const int64_t learnt, progress_.Read(reader));
-    AMC_RETURN_IF_ERROR(reader.Finish());
-    progress_.set_learnt(learnt);
-    return absl::OkStatus();
-  }
 
  private:
   void Consider(const Environment& env, bool inner_only) {
@@ -89,7 +70,6 @@ class UniformAgent final : public Agent {
     candidates_.push_back(std::move(episode));
   }
 
-  AgentProgress progress_;
   std::vector<Episode> candidates_;
 };
 
