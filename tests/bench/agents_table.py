@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Agents side by side on one network: the table of docs/architecture.md's main job, ResNet-56 at 50% of its MACs.
+"""Agents side by side on one network at one budget, by default ResNet-56 at 50% of its MACs.
 
 usage: agents_table.py [--bin DIR] [--model FILE] [--data PACK] [--out DIR] [--agents A,B] [--seeds N]
                        [--episodes N] [--budget R] [--workers N]
