@@ -18,12 +18,12 @@ Clock* Clock::System() {
 }
 
 absl::Time FakeClock::Now() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return now_;
 }
 
 void FakeClock::Advance(absl::Duration duration) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   now_ += duration;
 }
 

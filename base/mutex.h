@@ -1,7 +1,6 @@
 // A mutex that both of our checkers understand: clang's thread-safety analysis, which std::mutex of
 // libstdc++ is not annotated for, and ThreadSanitizer, which cannot see into Debian's absl::Mutex
-// and so reports everything that it guards. Where a lock is part of what `tsan` tests, use this
-// one.
+// and so reports everything that it guards. Every lock of ours is one of these.
 //
 //   MutexLock lock(&mutex_);
 //   while (queue_.empty()) changed_.Wait(&mutex_);

@@ -62,11 +62,11 @@ absl::StatusOr<v1::CreateEnvironmentResponse> EnvironmentServiceImpl::Create(
 
   auto open = std::make_shared<Open>();
   {
-    absl::MutexLock lock(&open->mutex);
+    MutexLock lock(&open->mutex);
     open->env = *std::move(made);
     open->used = clock_->Now();
   }
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (open_.size() >= static_cast<size_t>(max_open_)) {
     return absl::ResourceExhaustedError(
         absl::StrCat(open_.size(), " environments are open, no more are allowed: close some"));
@@ -79,7 +79,7 @@ grpc::Status EnvironmentServiceImpl::Reset(grpc::ServerContext*, const v1::Reset
                                            v1::ResetResponse* response) {
   const absl::StatusOr<std::shared_ptr<Open>> open = Find(request->environment());
   if (!open.ok()) return ToGrpcStatus(open.status());
-  absl::MutexLock lock(&(*open)->mutex);
+  MutexLock lock(&(*open)->mutex);
   (*open)->used = clock_->Now();
   const Observation observation = (*open)->env->Reset();
   response->mutable_observation()->Assign(observation.features.begin(), observation.features.end());
@@ -106,7 +106,7 @@ grpc::Status EnvironmentServiceImpl::StepStream(
 absl::Status EnvironmentServiceImpl::TakeSteps(const v1::StepRequest& request,
                                                v1::StepResponse& response) {
   AMC_ASSIGN_OR_RETURN(const std::shared_ptr<Open> open, Find(request.environment()));
-  absl::MutexLock lock(&open->mutex);
+  MutexLock lock(&open->mutex);
   Environment& env = *open->env;
   open->used = clock_->Now();
   for (int i = 0; i < request.actions_size(); ++i) {
@@ -131,18 +131,18 @@ absl::Status EnvironmentServiceImpl::TakeSteps(const v1::StepRequest& request,
 grpc::Status EnvironmentServiceImpl::CloseEnvironment(grpc::ServerContext*,
                                                       const v1::CloseEnvironmentRequest* request,
                                                       v1::CloseEnvironmentResponse*) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   open_.erase(request->environment());
   return grpc::Status::OK;
 }
 
 void EnvironmentServiceImpl::CloseIdle() {
   const absl::Time oldest = clock_->Now() - idle_limit_;
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   for (auto it = open_.begin(); it != open_.end();) {
     bool idle = false;
     {
-      absl::MutexLock open_lock(&it->second->mutex);
+      MutexLock open_lock(&it->second->mutex);
       idle = it->second->used < oldest;
     }
     it = idle ? open_.erase(it) : std::next(it);
@@ -151,7 +151,7 @@ void EnvironmentServiceImpl::CloseIdle() {
 
 absl::StatusOr<std::shared_ptr<EnvironmentServiceImpl::Open>> EnvironmentServiceImpl::Find(
     const std::string& id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto found = open_.find(id);
   if (found == open_.end()) {
     return absl::NotFoundError(

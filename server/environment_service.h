@@ -9,10 +9,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "amc/v1/environment.grpc.pb.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "env/env.h"
 #include "server/model_cache.h"
 
@@ -45,7 +45,7 @@ class EnvironmentServiceImpl : public v1::EnvironmentService::Service {
 
  private:
   struct Open {
-    absl::Mutex mutex;
+    Mutex mutex;
     std::unique_ptr<Environment> env ABSL_GUARDED_BY(mutex);
     absl::Time used ABSL_GUARDED_BY(mutex);
   };
@@ -58,7 +58,7 @@ class EnvironmentServiceImpl : public v1::EnvironmentService::Service {
   const Clock* const clock_;
   const int max_open_;
   const absl::Duration idle_limit_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   // Shared with the calls under way, which a close does not disturb.
   std::map<std::string, std::shared_ptr<Open>> open_ ABSL_GUARDED_BY(mutex_);
 };

@@ -1,15 +1,17 @@
 #include "server/event_hub.h"
 
+#include "absl/time/clock.h"
+
 namespace amc {
 
 void EventHub::Notify(const std::string& job) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   topics_[job].version = ++version_;
   changed_.SignalAll();
 }
 
 void EventHub::Progress(const std::string& job, const v1::JobEvent& event) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Topic& topic = topics_[job];
   topic.version = ++version_;
   topic.progress_version = version_;
@@ -18,14 +20,14 @@ void EventHub::Progress(const std::string& job, const v1::JobEvent& event) {
 }
 
 void EventHub::Shutdown() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   shutdown_ = true;
   changed_.SignalAll();
 }
 
 EventHub::News EventHub::Wait(const std::string& job, uint64_t seen, absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   while (true) {
     const auto it = topics_.find(job);
     const bool news = it != topics_.end() && it->second.version > seen;
@@ -34,12 +36,14 @@ EventHub::News EventHub::Wait(const std::string& job, uint64_t seen, absl::Durat
       if (news && it->second.progress_version > seen) result.progress = it->second.progress;
       return result;
     }
-    if (changed_.WaitWithDeadline(&mutex_, deadline)) return {.version = seen};
+    const absl::Time now = absl::Now();
+    if (now >= deadline) return {.version = seen};
+    changed_.WaitFor(&mutex_, deadline - now);
   }
 }
 
 void EventHub::Forget(const std::string& job) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   topics_.erase(job);
 }
 

@@ -10,9 +10,9 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "amc/v1/job.pb.h"
+#include "base/mutex.h"
 
 namespace amc {
 
@@ -43,8 +43,8 @@ class EventHub {
     uint64_t progress_version = 0;
     v1::JobEvent progress;
   };
-  absl::Mutex mutex_;
-  absl::CondVar changed_;
+  Mutex mutex_;
+  CondVar changed_;
   std::map<std::string, Topic> topics_ ABSL_GUARDED_BY(mutex_);
   uint64_t version_ ABSL_GUARDED_BY(mutex_) = 1;  // of all topics, so that it never goes back
   bool shutdown_ ABSL_GUARDED_BY(mutex_) = false;

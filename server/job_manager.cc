@@ -49,7 +49,7 @@ absl::Status JobManager::TakeUp() {
   for (const v1::Job& job : jobs) {
     AMC_RETURN_IF_ERROR(context_.board->OpenJob(job, /*forgive=*/false));
   }
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   for (const v1::Job& job : jobs) {
     AMC_LOG(kInfo) << "taking up job " << job.id() << " (" << v1::JobState_Name(job.state()) << ", "
                    << job.episodes_done() << " episodes done)";
@@ -62,20 +62,20 @@ absl::StatusOr<v1::Job> JobManager::Submit(v1::Job job, const std::string& reque
   const absl::Time now = context_.clock->Now();
   job.set_id(NewJobId());
   job.set_create_time_ms(absl::ToUnixMillis(now));
-  absl::MutexLock control(&control_mutex_);
+  MutexLock control(&control_mutex_);
   AMC_ASSIGN_OR_RETURN(
       v1::Job stored,
       context_.store->CreateJob(job, request_id, SpecHash(job.spec()), {StateEvent(job, now)}));
   if (stored.id() != job.id()) return stored;  // a repeat
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Enqueue(stored.id(), /*forgive=*/false);
   return stored;
 }
 
 absl::StatusOr<v1::Job> JobManager::Cancel(const std::string& id) {
-  absl::MutexLock control(&control_mutex_);
+  MutexLock control(&control_mutex_);
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto entry = entries_.find(id);
     if (entry != entries_.end() && entry->second->running) {
       entry->second->control.cancelled = true;
@@ -98,7 +98,7 @@ absl::StatusOr<v1::Job> JobManager::Cancel(const std::string& id) {
 }
 
 absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id) {
-  absl::MutexLock control(&control_mutex_);
+  MutexLock control(&control_mutex_);
   AMC_ASSIGN_OR_RETURN(v1::Job job, context_.store->GetJob(id));
   if (job.state() == v1::JOB_STATE_SUCCEEDED) {
     return absl::FailedPreconditionError(absl::StrCat("job ", id, " has succeeded"));
@@ -106,20 +106,20 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id) {
   if (!Ended(job.state())) return job;
   {
     // The end is stored a moment before the job's thread lets go of it.
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     while (entries_.count(id) != 0) changed_.Wait(&mutex_);
   }
   job.clear_failure();
   job.clear_message();
   job.clear_end_time_ms();
   AMC_ASSIGN_OR_RETURN(job, StoreState(std::move(job), v1::JOB_STATE_QUEUED));
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Enqueue(id, /*forgive=*/true);
   return job;
 }
 
 absl::Status JobManager::Delete(const std::string& id) {
-  absl::MutexLock control(&control_mutex_);
+  MutexLock control(&control_mutex_);
   AMC_RETURN_IF_ERROR(context_.store->DeleteJob(id));
   context_.hub->Notify(id);
   context_.hub->Forget(id);
@@ -128,7 +128,7 @@ absl::Status JobManager::Delete(const std::string& id) {
 
 void JobManager::Shutdown() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     shutdown_ = true;
     for (auto& [id, entry] : entries_) entry->control.stopping = true;
     changed_.SignalAll();

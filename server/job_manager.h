@@ -11,7 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 #include "server/job_runner.h"
 
 namespace amc {
@@ -52,9 +52,9 @@ class JobManager {
   absl::StatusOr<v1::Job> StoreState(v1::Job job, v1::JobState state);
 
   const JobContext context_;
-  absl::Mutex control_mutex_;  // one Submit, Cancel, Resume or Delete at a time; before mutex_
-  absl::Mutex mutex_;
-  absl::CondVar changed_;
+  Mutex control_mutex_;  // one Submit, Cancel, Resume or Delete at a time; before mutex_
+  Mutex mutex_;
+  CondVar changed_;
   std::deque<std::string> queue_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::unique_ptr<Entry>> entries_
       ABSL_GUARDED_BY(mutex_);  // queued, running

@@ -31,7 +31,7 @@ void Insert(List& list, const std::string& key, const Value& value, size_t capac
 
 absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string& digest) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (std::shared_ptr<const Graph> found = Find(models_, digest)) return found;
   }
   AMC_ASSIGN_OR_RETURN(const std::string bytes, artifacts_->Get(digest));
@@ -43,7 +43,7 @@ absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string
     }
   }
   auto shared = std::make_shared<const Graph>(std::move(graph));
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Insert(models_, digest, shared, kModels);
   return shared;
 }
@@ -53,14 +53,14 @@ absl::StatusOr<std::unique_ptr<Environment>> ModelCache::MakeEnvironment(
   const std::string key =
       absl::StrCat(digest, "|", budget.SerializeAsString(), "|", space.SerializeAsString());
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (std::shared_ptr<const Environment> found = Find(environments_, key)) return found->Clone();
   }
   AMC_ASSIGN_OR_RETURN(const std::shared_ptr<const Graph> graph, Model(digest));
   AMC_ASSIGN_OR_RETURN(std::shared_ptr<const Environment> made,
                        AmcEnv::Create(*graph, ToEnvOptions(budget, space)));
   std::unique_ptr<Environment> fresh = made->Clone();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Insert(environments_, key, made, kEnvironments);
   return fresh;
 }

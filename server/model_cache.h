@@ -9,8 +9,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "amc/v1/job.pb.h"
+#include "base/mutex.h"
 #include "env/amc_env.h"
 #include "env/graph/graph.h"
 #include "storage/artifact_store.h"
@@ -38,7 +38,7 @@ class ModelCache {
   using Recent = std::list<std::pair<std::string, std::shared_ptr<T>>>;
 
   const ArtifactStore* const artifacts_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   Recent<const Graph> models_ ABSL_GUARDED_BY(mutex_);
   Recent<const Environment> environments_ ABSL_GUARDED_BY(mutex_);
 };

@@ -27,7 +27,7 @@ TaskBoard::TaskBoard(Store* store, EventHub* hub, const Clock* clock, TaskBoardO
 
 absl::Status TaskBoard::OpenJob(const v1::Job& job, bool forgive) {
   AMC_ASSIGN_OR_RETURN(std::vector<TaskRecord> records, store_->Tasks(job.id()));
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto [place, is_new] = jobs_.try_emplace(job.id());
   if (!is_new) return absl::OkStatus();
   Job& entry = place->second;
@@ -53,7 +53,7 @@ absl::StatusOr<std::vector<TaskRecord>> TaskBoard::Run(const std::string& job,
   std::vector<TaskRecord> missing;
   std::vector<size_t> missing_at;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto entry = jobs_.find(job);
     AMC_CHECK(entry != jobs_.end()) << "job " << job << " is not open";
     for (size_t i = 0; i < tasks.size(); ++i) {
@@ -75,7 +75,7 @@ absl::StatusOr<std::vector<TaskRecord>> TaskBoard::Run(const std::string& job,
   if (!missing.empty()) {
     AMC_ASSIGN_OR_RETURN(missing, store_->AddTasks(missing));
   }
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Job& entry = jobs_[job];
   for (size_t i = 0; i < missing.size(); ++i) {
     const int64_t number = numbers[missing_at[i]] = missing[i].task;
@@ -99,14 +99,14 @@ absl::StatusOr<std::vector<TaskRecord>> TaskBoard::Run(const std::string& job,
 }
 
 void TaskBoard::Forget(const std::string& job, absl::Span<const TaskRecord> tasks) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = jobs_.find(job);
   if (entry == jobs_.end()) return;
   for (const TaskRecord& task : tasks) entry->second.tasks.erase(task.task);
 }
 
 void TaskBoard::Interrupt(const std::string& job) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = jobs_.find(job);
   if (entry == jobs_.end()) return;
   entry->second.interrupted = true;
@@ -114,7 +114,7 @@ void TaskBoard::Interrupt(const std::string& job) {
 }
 
 void TaskBoard::CloseJob(const std::string& job) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = jobs_.find(job);
   if (entry == jobs_.end()) return;
   entry->second.interrupted = true;  // no new leases
@@ -129,7 +129,7 @@ void TaskBoard::CloseJob(const std::string& job) {
 }
 
 std::string TaskBoard::NumericsId(const std::string& job) const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = jobs_.find(job);
   return entry == jobs_.end() ? "" : entry->second.job.numerics_id();
 }
@@ -138,7 +138,7 @@ absl::StatusOr<std::optional<v1::Lease>> TaskBoard::Lease(const WorkerView& work
                                                           const std::string& request_id,
                                                           absl::Time deadline,
                                                           const std::function<bool()>& cancelled) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Peer& peer = peers_[worker.uuid];  // stays: peers are never erased
   const int64_t poll = ++peer.poll;
   changed_.SignalAll();  // ends an older poll of this worker
@@ -170,7 +170,7 @@ absl::StatusOr<std::optional<v1::Lease>> TaskBoard::Lease(const WorkerView& work
     if (const std::optional<int64_t> due = NextDue(views, now_ms)) {
       wait = std::min(wait, absl::Milliseconds(std::max<int64_t>(*due - now_ms, 1)));
     }
-    changed_.WaitWithTimeout(&mutex_, wait);
+    changed_.WaitFor(&mutex_, wait);
   }
 }
 
@@ -181,7 +181,7 @@ std::vector<v1::LeaseRef> TaskBoard::Renew(const std::string& worker,
   const int64_t now_ms = NowMs();
   const int64_t expire_ms = now_ms + absl::ToInt64Milliseconds(options_.lease_term);
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     for (size_t i = 0; i < leases.size(); ++i) {
       const v1::LeaseRef& ref = leases[i]->lease();
       Task* task = FindHeld(worker, ref);
@@ -222,7 +222,7 @@ absl::Status TaskBoard::Complete(const std::string& worker,
     return absl::InvalidArgumentError("outcome: neither result nor error is set");
   }
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     Task* task = FindTask(ref.job(), ref.task());
     while (task != nullptr && task->busy) {
       changed_.Wait(&mutex_);
@@ -255,13 +255,13 @@ absl::Status TaskBoard::Complete(const std::string& worker,
 }
 
 void TaskBoard::Release(const std::string& worker) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   EndAll(Leases([&worker](const TaskRecord& record) { return record.worker == worker; }),
          AttemptOutcome::kCancelled, "the worker said goodbye");
 }
 
 std::optional<v1::LeaseRef> TaskBoard::LeaseOf(const std::string& worker) const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   for (const auto& [id, job] : jobs_) {
     for (const auto& [number, task] : job.tasks) {
       const TaskRecord& record = task.record;
@@ -273,14 +273,14 @@ std::optional<v1::LeaseRef> TaskBoard::LeaseOf(const std::string& worker) const 
 
 void TaskBoard::ExpireLeases() {
   const int64_t now_ms = NowMs();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (shutdown_) return;
   EndAll(Expired(Leases([](const TaskRecord&) { return true; }), now_ms), AttemptOutcome::kLost,
          "no heartbeat for the whole term");
 }
 
 void TaskBoard::Shutdown() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   shutdown_ = true;
   changed_.SignalAll();
 }

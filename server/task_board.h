@@ -15,10 +15,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "server/event_hub.h"
 #include "server/scheduler.h"
 #include "storage/store.h"
@@ -143,8 +143,8 @@ class TaskBoard {
   const Clock* const clock_;
   const TaskBoardOptions options_;
 
-  mutable absl::Mutex mutex_;
-  absl::CondVar changed_;
+  mutable Mutex mutex_;
+  CondVar changed_;
   std::map<std::string, Job> jobs_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Peer> peers_ ABSL_GUARDED_BY(mutex_);
   int64_t grants_ ABSL_GUARDED_BY(mutex_) = 0;

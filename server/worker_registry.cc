@@ -38,7 +38,7 @@ absl::StatusOr<std::string> WorkerRegistry::Register(const v1::RegisterWorkerReq
   member.worker.set_state(v1::WORKER_STATE_IDLE);
   member.worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto older = members_.find(uuid);
     if (older != members_.end()) {
       sessions_.erase(older->second.session);
@@ -55,7 +55,7 @@ absl::StatusOr<std::string> WorkerRegistry::Register(const v1::RegisterWorkerReq
 }
 
 absl::StatusOr<WorkerView> WorkerRegistry::Find(const std::string& session) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) {
     return absl::UnauthenticatedError("unknown or replaced session: register again");
@@ -69,7 +69,7 @@ absl::StatusOr<WorkerView> WorkerRegistry::Find(const std::string& session) {
 absl::StatusOr<std::string> WorkerRegistry::Unregister(const std::string& session) {
   v1::Worker worker;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto found = sessions_.find(session);
     if (found == sessions_.end()) {
       return absl::UnauthenticatedError("unknown or replaced session");
@@ -87,7 +87,7 @@ absl::StatusOr<std::string> WorkerRegistry::Unregister(const std::string& sessio
 }
 
 void WorkerRegistry::CountCompleted(const std::string& uuid) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto member = members_.find(uuid);
   if (member == members_.end()) return;
   member->second.worker.set_completed(member->second.worker.completed() + 1);
@@ -97,7 +97,7 @@ void WorkerRegistry::MarkLost() {
   const int64_t oldest = absl::ToUnixMillis(clock_->Now() - lost_after_);
   std::vector<v1::Worker> lost;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     for (auto& [uuid, member] : members_) {
       v1::Worker& worker = member.worker;
       if (worker.state() == v1::WORKER_STATE_LOST || worker.last_seen_ms() > oldest) continue;
@@ -114,7 +114,7 @@ void WorkerRegistry::MarkLost() {
 }
 
 void WorkerRegistry::Refresh(v1::Worker& worker) const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto member = members_.find(worker.uuid());
   if (member != members_.end()) {
     worker = member->second.worker;

@@ -9,10 +9,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "amc/v1/worker.pb.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "server/scheduler.h"
 #include "storage/store.h"
 
@@ -53,7 +53,7 @@ class WorkerRegistry {
   Store* const store_;
   const Clock* const clock_;
   const absl::Duration lost_after_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::map<std::string, Member> members_ ABSL_GUARDED_BY(mutex_);        // by uuid
   std::map<std::string, std::string> sessions_ ABSL_GUARDED_BY(mutex_);  // to uuid
 };

@@ -67,7 +67,7 @@ ProcessTree::ProcessTree() {
 ProcessTree::~ProcessTree() {
   Stop(absl::ZeroDuration());
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     done_ = true;
   }
   watcher_.join();
@@ -97,18 +97,18 @@ absl::Status ProcessTree::Start(const ChildOptions& options) {
   const int error = errno;
   ::close(log);
   if (pid < 0) return ErrnoToStatus(error, "cannot start", options.name);
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   children_.push_back({options, pid});
   return absl::OkStatus();
 }
 
 absl::Status ProcessTree::status() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return status_;
 }
 
 void ProcessTree::OnStop(std::function<void()> stop) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (stop && !status_.ok()) return stop();
   stop_ = std::move(stop);
 }
@@ -118,7 +118,7 @@ void ProcessTree::Watch() {
   const timespec poll = absl::ToTimespec(kPoll);
   while (true) {
     const int signal = ::sigtimedwait(&signals, nullptr, &poll);
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (done_) return;
     if (signal > 0) {
       if (!status_.ok()) impatient_ = true;
@@ -156,7 +156,7 @@ void ProcessTree::StopTogether(std::vector<Child> children, absl::Duration patie
     if (children.empty()) return;
     bool impatient = false;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       impatient = impatient_;
     }
     const absl::Time now = absl::Now();
@@ -172,7 +172,7 @@ void ProcessTree::StopTogether(std::vector<Child> children, absl::Duration patie
 void ProcessTree::Stop(absl::Duration patience) {
   std::vector<Child> first, later;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
     later.swap(children_);
   }

@@ -10,8 +10,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 
 namespace amc {
 
@@ -55,7 +55,7 @@ class ProcessTree {
   void Watch();
   void StopTogether(std::vector<Child> children, absl::Duration patience);
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::vector<Child> children_ ABSL_GUARDED_BY(mutex_);
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> stop_ ABSL_GUARDED_BY(mutex_);

@@ -27,7 +27,7 @@ bool IsRefusal(const absl::Status& status) {
 
 absl::Status Connection::Register(const std::string& stale) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     while (registering_) registered_.Wait(&mutex_);
     if (session_ != stale) return absl::OkStatus();
     registering_ = true;
@@ -36,7 +36,7 @@ absl::Status Connection::Register(const std::string& stale) {
   SetTimeout(context, kTimeout);
   v1::RegisterWorkerResponse response;
   absl::Status status = FromGrpcStatus(stub_->RegisterWorker(&context, identity_, &response));
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   registering_ = false;
   registered_.SignalAll();
   if (status.ok()) {
@@ -62,7 +62,7 @@ absl::Status Connection::Call(Method method, Request& request, Response& respons
     grpc::ClientContext context;
     SetTimeout(context, timeout);
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       if (gone_) return absl::CancelledError("this worker has said goodbye");
       if (std::is_same_v<Request, v1::LeaseTaskRequest>) {
         if (lease_cancelled_) return absl::CancelledError("no more leases are wanted");
@@ -71,7 +71,7 @@ absl::Status Connection::Call(Method method, Request& request, Response& respons
     }
     status = FromGrpcStatus(((*stub_).*method)(&context, request, &response));
     if (std::is_same_v<Request, v1::LeaseTaskRequest>) {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       lease_call_ = nullptr;
     }
     if (!absl::IsUnauthenticated(status)) break;
@@ -97,7 +97,7 @@ absl::StatusOr<v1::HeartbeatResponse> Connection::Heartbeat(const v1::TaskProgre
   v1::HeartbeatResponse response;
   AMC_RETURN_IF_ERROR(
       Call(&v1::WorkerService::StubInterface::Heartbeat, request, response, kTimeout));
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (response.heartbeat_ms() > 0) {
     heartbeat_interval_ = absl::Milliseconds(response.heartbeat_ms());
   }
@@ -112,7 +112,7 @@ absl::Status Connection::Complete(v1::CompleteTaskRequest request) {
 void Connection::Unregister() {
   v1::UnregisterWorkerRequest request;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (std::exchange(gone_, true) || session_.empty()) return;
     request.set_session(session_);
   }
@@ -123,23 +123,23 @@ void Connection::Unregister() {
 }
 
 void Connection::CancelLease() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   lease_cancelled_ = true;
   if (lease_call_ != nullptr) lease_call_->TryCancel();
 }
 
 std::string Connection::session() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return session_;
 }
 
 absl::Status Connection::refusal() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return refusal_;
 }
 
 absl::Duration Connection::heartbeat_interval() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return heartbeat_interval_;
 }
 

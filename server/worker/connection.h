@@ -8,9 +8,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "amc/v1/worker.grpc.pb.h"
+#include "base/mutex.h"
 #include "grpcpp/client_context.h"
 
 namespace amc {
@@ -52,8 +52,8 @@ class Connection {
 
   const std::unique_ptr<v1::WorkerService::StubInterface> stub_;
   const v1::RegisterWorkerRequest identity_;
-  mutable absl::Mutex mutex_;
-  absl::CondVar registered_;
+  mutable Mutex mutex_;
+  CondVar registered_;
   bool registering_ ABSL_GUARDED_BY(mutex_) = false;
   std::string session_ ABSL_GUARDED_BY(mutex_);
   absl::Duration heartbeat_interval_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);

@@ -14,10 +14,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "env/exec/exec_options.h"
 #include "server/worker/artifact_cache.h"
@@ -129,7 +129,7 @@ class Worker::Session {
     ref.set_task(lease.task());
     ref.set_epoch(lease.epoch());
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       lost_ = false;
       current_.emplace();
       *current_->mutable_lease() = ref;
@@ -138,7 +138,7 @@ class Worker::Session {
     absl::StatusOr<v1::TaskResult> result = executor_->Execute(
         lease,
         [this](absl::string_view step, int64_t done, int64_t total) {
-          absl::MutexLock lock(&mutex_);
+          MutexLock lock(&mutex_);
           current_->set_what(std::string(step));
           current_->set_done(done);
           current_->set_total(total);
@@ -155,7 +155,7 @@ class Worker::Session {
       }
       Deliver(completion, what);
     }
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     current_.reset();
   }
 
@@ -179,7 +179,7 @@ class Worker::Session {
     while (!done_.WaitForNotificationWithTimeout(connection_.heartbeat_interval())) {
       std::optional<v1::TaskProgress> progress;
       {
-        absl::MutexLock lock(&mutex_);
+        MutexLock lock(&mutex_);
         progress = current_;
       }
       const absl::StatusOr<v1::HeartbeatResponse> response =
@@ -187,7 +187,7 @@ class Worker::Session {
       if (!response.ok()) continue;  // the lease loop deals with a server that is away
       if (response->drain()) Drain();
       if (response->lost().empty()) continue;
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       for (const v1::LeaseRef& ref : response->lost()) {
         if (current_.has_value() && current_->lease().job() == ref.job() &&
             current_->lease().task() == ref.task() && current_->lease().epoch() == ref.epoch()) {
@@ -232,7 +232,7 @@ class Worker::Session {
 
   std::atomic<bool> draining_ = false, stopping_ = false, lost_ = false;
   absl::Notification done_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::optional<v1::TaskProgress> current_ ABSL_GUARDED_BY(mutex_);
 };
 
