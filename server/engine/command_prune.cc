@@ -9,6 +9,7 @@
 #include "amc/v1/inspect.pb.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "env/checked_export.h"
 #include "env/cost/cost_model.h"
 #include "env/cost/lattice.h"
 #include "env/cost/policy.h"
@@ -19,7 +20,6 @@
 #include "server/cli/exit_status.h"
 #include "server/cli/format.h"
 #include "server/cli/json.h"
-#include "server/engine/checked_export.h"
 #include "server/engine/commands.h"
 
 namespace amc {

@@ -1,7 +1,6 @@
 #include "server/worker/finish.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,10 +10,10 @@
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "env/checked_export.h"
 #include "env/cost/cost_model.h"
 #include "env/exec/evaluate.h"
 #include "env/exec/network.h"
-#include "env/graph/onnx_export.h"
 #include "env/graph/onnx_import.h"
 #include "google/protobuf/util/json_util.h"
 #include "google/protobuf/wrappers.pb.h"
@@ -25,9 +24,7 @@
 namespace amc {
 namespace {
 
-constexpr int64_t kCheckedImages = 16;
 constexpr int kTimedRuns = 50;
-constexpr double kTolerance = 1e-4;  // of the largest logit
 
 v1::Measurement ToMeasurement(const Quality& quality, const Cost& cost) {
   return ToProto(Measurement{.top1 = quality.top1,
@@ -36,37 +33,6 @@ v1::Measurement ToMeasurement(const Quality& quality, const Cost& cost) {
                              .kl = quality.kl,
                              .images = quality.images,
                              .cost = cost});
-}
-
-// The export, read back, has the cost of `network` and computes what it computes.
-absl::Status CheckExport(const Graph& network, const Graph& exported, const DataPack& pack,
-                         const ExecOptions& exec) {
-  AMC_ASSIGN_OR_RETURN(const Cost expected_cost, CountCost(network));
-  AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(exported));
-  if (cost != expected_cost) {
-    return JobError(v1::FAILURE_REASON_EXPORT,
-                    absl::StrCat("the export has ", cost.macs, " MACs and ", cost.params,
-                                 " parameters, its network ", expected_cost.macs, " and ",
-                                 expected_cost.params));
-  }
-  const int64_t count = std::min(kCheckedImages, pack.size(Split::kReward));
-  const std::vector<float> images = pack.Images(Split::kReward, 0, count);
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> ours, Network::Create(network, exec));
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> theirs, Network::Create(exported, exec));
-  AMC_ASSIGN_OR_RETURN(const std::vector<float> a, ours->Run(images, count));
-  AMC_ASSIGN_OR_RETURN(const std::vector<float> b, theirs->Run(images, count));
-  double largest = 0, difference = a.size() == b.size() ? 0 : INFINITY;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    largest = std::max(largest, std::abs(static_cast<double>(a[i])));
-    difference = std::max(difference, std::abs(static_cast<double>(a[i]) - b[i]));
-  }
-  if (!(difference <= kTolerance * largest)) {  // NaN fails too
-    return JobError(v1::FAILURE_REASON_EXPORT,
-                    absl::StrFormat("the export's logits differ from its network's by %g, more "
-                                    "than %g of the largest, %g",
-                                    difference, kTolerance, largest));
-  }
-  return absl::OkStatus();
 }
 
 double Median(std::vector<double> values) {
@@ -144,18 +110,21 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   network.metadata["amc.policy"] = PolicyJson(policy);
   network.metadata["amc.top1"] = absl::StrFormat("%.6f", compressed.top1);
   network.metadata["amc.original_top1"] = absl::StrFormat("%.6f", original.top1);
-  AMC_ASSIGN_OR_RETURN(const std::string bytes, ExportOnnx(network));
-  AMC_ASSIGN_OR_RETURN(const Graph exported, ImportOnnx(bytes));
-  AMC_RETURN_IF_ERROR(CheckExport(network, exported, *work.pack, exec));
+  const absl::StatusOr<std::string> bytes = CheckedExport(network, work.pack.get(), exec);
+  if (absl::IsDataLoss(bytes.status())) {
+    return JobError(v1::FAILURE_REASON_EXPORT, bytes.status().message());
+  }
+  AMC_RETURN_IF_ERROR(bytes.status());
+  AMC_ASSIGN_OR_RETURN(const Graph exported, ImportOnnx(*bytes));
   AMC_ASSIGN_OR_RETURN(const auto latency, TimeBoth(work.graph, exported, *work.pack, exec));
   result.set_original_latency_ms(latency.first);
   result.set_compressed_latency_ms(latency.second);
   AMC_ASSIGN_OR_RETURN(const std::string original_bytes, ReadFile(work.model_path));
   result.set_original_bytes(static_cast<int64_t>(original_bytes.size()));
-  result.set_compressed_bytes(static_cast<int64_t>(bytes.size()));
+  result.set_compressed_bytes(static_cast<int64_t>(bytes->size()));
   AMC_ASSIGN_OR_RETURN(
       const std::string digest,
-      cache.Upload(bytes, v1::ARTIFACT_KIND_MODEL, absl::StrCat(spec.name(), " compressed")));
+      cache.Upload(*bytes, v1::ARTIFACT_KIND_MODEL, absl::StrCat(spec.name(), " compressed")));
   result.set_model(digest);
   return result;
 }

@@ -10,9 +10,10 @@
 
 namespace amc {
 
-// Exports `graph`, reads the bytes back and runs both on the first images of the report split, or
-// on noise without a pack. DataLoss unless max|difference| <= 1e-4 * max|output| (DESIGN.md section
-// 5); otherwise as ExportOnnx, ImportOnnx and Network.
+// Exports `graph`, reads the bytes back, compares the costs and runs both networks in float32 on
+// the first images of the reward split, or on noise where `pack` is null or has none. DataLoss
+// unless the costs are equal, all outputs finite and max|difference| <= 1e-4 * max|output|;
+// otherwise as ExportOnnx, ImportOnnx, CountCost and Network.
 absl::StatusOr<std::string> CheckedExport(const Graph& graph, const DataPack* pack,
                                           const ExecOptions& options);
 
