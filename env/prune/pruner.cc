@@ -68,6 +68,7 @@ class ChannelPruner : public Pruner {
   absl::Status Prepare(const Progress& progress) override;
   absl::StatusOr<Graph> Prune(absl::Span<const int64_t> kept, Reconstruction reconstruction,
                               const Progress& progress) override;
+  bool recalibrated() const override { return recalibrated_; }
 
  private:
   bool CriterionNeedsMoments() const {
@@ -90,6 +91,7 @@ class ChannelPruner : public Pruner {
   int64_t images_ = 0;    // [0, images_) of the reconstruction split are fitted to
   int64_t held_out_ = 0;  // [images_, images_ + held_out_) judge recalibration
   bool prepared_ = false;
+  bool recalibrated_ = false;                               // what Prune gave last
   std::vector<std::optional<FeatureMoments>> moments_;      // by layer that reads a group
   std::vector<std::optional<std::vector<double>>> scores_;  // by group, found on first need
   std::optional<ReferenceMoments> reference_;               // of the original
@@ -207,6 +209,7 @@ absl::StatusOr<ChannelSelection> ChannelPruner::Select(absl::Span<const int64_t>
 absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
                                            Reconstruction reconstruction,
                                            const Progress& progress) {
+  recalibrated_ = false;
   AMC_RETURN_IF_ERROR(CheckKept(grouping_, kept));
   bool whole = true;
   for (size_t g = 0; g < kept.size(); ++g) whole &= kept[g] == grouping_.groups[g].channels;
@@ -246,6 +249,7 @@ absl::StatusOr<Graph> ChannelPruner::RecalibrateFast(const ChannelSelection& sel
   if (!reference_.has_value()) {
     AMC_ASSIGN_OR_RETURN(reference_, MeasureReference(graph_, images, options_.exec));
   }
+  recalibrated_ = true;
   return RecalibrateAgainst(graph_, grouping_, selection, *reference_, pruned, images,
                             options_.exec);
 }
@@ -268,7 +272,8 @@ absl::StatusOr<Graph> ChannelPruner::RecalibrateIfBetter(Graph pruned) {
   const double kl_before = MeanKl(held_out_logits_, before, classes);
   const double kl_after = MeanKl(held_out_logits_, after, classes);
   AMC_LOG(kInfo) << "held-out KL " << kl_before << ", " << kl_after << " after recalibration";
-  return kl_after < kl_before ? std::move(recalibrated) : std::move(pruned);
+  recalibrated_ = kl_after < kl_before;
+  return recalibrated_ ? std::move(recalibrated) : std::move(pruned);
 }
 
 absl::StatusOr<std::vector<float>> ChannelPruner::HeldOutLogits(const Graph& graph) const {

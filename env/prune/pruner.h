@@ -62,6 +62,10 @@ class Pruner {
   // `kept` has one count per group, on its cells.
   virtual absl::StatusOr<Graph> Prune(absl::Span<const int64_t> kept, Reconstruction reconstruction,
                                       const Progress& progress) = 0;
+
+  // Whether the network that Prune gave last is a recalibrated one. Strong reconstruction keeps a
+  // recalibration only where the KL divergence on held-out images falls.
+  virtual bool recalibrated() const = 0;
 };
 
 }  // namespace amc

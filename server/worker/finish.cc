@@ -85,9 +85,10 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   Graph network;
   AMC_ASSIGN_OR_RETURN(const Measurement measurement,
                        work.evaluator->EvaluateOne(policy, Reconstruction::kStrong, &network));
+  v1::JobResult result;
+  result.set_recalibrated(work.evaluator->pruner().recalibrated());
   if (cancelled()) return absl::CancelledError("the lease is lost");
 
-  v1::JobResult result;
   std::vector<float> logits;
   EvaluateOptions report;
   report.exec = exec;

@@ -75,6 +75,7 @@ class RunTest(TinyCase):
         result = self.json(*search(self.model, self.pack, self.reference_out))
         self.assertLessEqual(2 * int(result["compressed"]["cost"]["macs"]),
                              int(result["original"]["cost"]["macs"]))
+        self.assertIn(result["recalibrated"], (True, False))
         self.assertEqual(read(f"{self.reference_out}/history.jsonl"), before)
 
     def test_goes_on_after_ctrl_c(self):

@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/sha256.h"
 #include "env/cost/cost_model.h"
@@ -98,6 +99,36 @@ TEST_F(WorkerTest, CompressesANetworkEndToEndTwiceTheSame) {
   const v1::Job again = WaitForEnd(Submit(spec, "two")->id());
   EXPECT_EQ(CanonicalHistory(again.id()), CanonicalHistory(job.id()));
   EXPECT_EQ(again.result().model(), result.model());
+}
+
+TEST_F(WorkerTest, ResultsSayWhetherTheWinnerWasRecalibrated) {
+  RunningWorker worker(MakeOptions("a"));
+  for (const int64_t images : {128, 0}) {
+    v1::JobSpec spec = RealSpec(2);
+    spec.mutable_evaluation()->set_recalibration_images(images);
+    const v1::Job job = WaitForEnd(Submit(spec, absl::StrCat(images))->id());
+    ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+    v1::GetBestRequest request;
+    request.set_job(job.id());
+    grpc::ClientContext context;
+    v1::GetBestResponse best;
+    ASSERT_TRUE(jobs_->GetBest(&context, request, &best).ok());
+    ASSERT_TRUE(best.result().has_recalibrated());
+    EXPECT_EQ(best.result().recalibrated(), job.result().recalibrated());
+
+    // The same again, without a server.
+    const Graph graph = *ImportOnnx(TestModel());
+    const std::string path = folder_.path() + "/pack";
+    ASSERT_TRUE(WriteFileAtomically(path, TestPack()).ok());
+    const auto pack = *DataPack::Open(path);
+    const auto evaluator = *LocalEvaluator::Create(graph, *pack, ToEvaluatorOptions(job.spec()));
+    ASSERT_TRUE(
+        evaluator->EvaluateOne(FromProto(best.episode().policy()), Reconstruction::kStrong).ok());
+    EXPECT_EQ(best.result().recalibrated(), evaluator->pruner().recalibrated());
+    if (images == 0) {
+      EXPECT_FALSE(best.result().recalibrated());
+    }
+  }
 }
 
 TEST_F(WorkerTest, GivesTheSameHistoryWithTwoWorkersAndAServerThatRestarts) {

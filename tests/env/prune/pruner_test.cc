@@ -196,6 +196,27 @@ TEST(PrunerTest, StrongReconstructionDoesNotCareWhetherBatchNormIsFolded) {
   EXPECT_LT(RelativeError(Logits(*kept_norm, pack), Logits(*without, pack)), 0.02);
 }
 
+TEST(PrunerTest, SaysWhetherTheResultIsRecalibrated) {
+  const Graph original = ResidualNetwork();
+  const RandomPack pack(400, 3, 8, 2);
+  PruneOptions never;
+  never.recalibration_images = 0;
+  // With statistics that fit the images and with those that the network happens to have.
+  for (const Graph& graph : {*Recalibrate(original, {&pack, 0, 400}, {}), original}) {
+    const auto with = MakePruner(graph, pack), without = MakePruner(graph, pack, never);
+    for (const Reconstruction reconstruction :
+         {Reconstruction::kNone, Reconstruction::kFast, Reconstruction::kStrong}) {
+      const auto a = with->Prune(HalfInside(graph), reconstruction, nullptr);
+      const auto b = without->Prune(HalfInside(graph), reconstruction, nullptr);
+      ASSERT_TRUE(a.ok() && b.ok());
+      EXPECT_EQ(with->recalibrated(), Logits(*a, pack) != Logits(*b, pack));
+      EXPECT_FALSE(without->recalibrated());
+    }
+    ASSERT_TRUE(with->Prune(Whole(graph), Reconstruction::kFast, nullptr).ok());
+    EXPECT_FALSE(with->recalibrated());
+  }
+}
+
 TEST(PrunerTest, KeepingEverythingReturnsTheSameBits) {
   const Graph graph = ResidualNetwork();
   const RandomPack pack(64, 3, 8, 2);
