@@ -10,7 +10,7 @@ namespace amc {
 std::vector<Command> InspectCommands();  // inspect, init
 std::vector<Command> RunCommands();      // run
 std::vector<Command> SubmitCommands();   // submit, watch
-std::vector<Command> JobCommands();      // jobs, best, cancel, resume, delete, export, workers
-std::vector<Command> HistoryCommands();  // history
+std::vector<Command> JobCommands();      // jobs, cancel, resume, delete, export, workers
+std::vector<Command> HistoryCommands();  // history, best
 
 }  // namespace amc

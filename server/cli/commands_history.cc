@@ -1,4 +1,4 @@
-// history: a job's episodes, filtered and ordered by the server.
+// history, best: what a job has tried. Both ask a server, or one of their own over a run's folder.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
@@ -7,20 +7,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/file.h"
 #include "base/status_macros.h"
-#include "server/cli/client.h"
 #include "server/cli/commands.h"
 #include "server/cli/format.h"
 #include "server/cli/history.h"
+#include "server/cli/job_source.h"
 #include "server/cli/json.h"
+#include "server/cli/report.h"
 #include "server/cli/table.h"
 
 namespace amc {
 namespace {
 
 struct HistoryArgs {
-  ClientFlags client;
-  std::string job, order = "number";
+  JobSourceFlags source;
+  std::string order = "number";
   std::optional<double> min_reward, min_top1;
   std::optional<int64_t> max_macs, max_params, from, to;
   int64_t limit = 0;
@@ -36,9 +38,9 @@ const std::map<std::string, v1::EpisodeOrder>& Orders() {
   return orders;
 }
 
-v1::ListEpisodesRequest MakeRequest(const HistoryArgs& args) {
+v1::ListEpisodesRequest MakeRequest(const HistoryArgs& args, const std::string& job) {
   v1::ListEpisodesRequest request;
-  request.set_job(args.job);
+  request.set_job(job);
   request.set_order(Orders().at(args.order));
   request.set_with_steps(args.canonical || args.json);
   v1::EpisodeFilter& filter = *request.mutable_filter();
@@ -52,7 +54,7 @@ v1::ListEpisodesRequest MakeRequest(const HistoryArgs& args) {
 }
 
 absl::Status History(const HistoryArgs& args) {
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source, JobSource::Open(args.source));
   Table table({{"episode", Align::kRight},
                {"reward", Align::kRight},
                {"top-1", Align::kRight},
@@ -74,14 +76,15 @@ absl::Status History(const HistoryArgs& args) {
                     absl::StrFormat("%.2f", episode.seconds()), episode.note()});
     }
   };
-  AMC_RETURN_IF_ERROR(ForEachEpisode(*client, MakeRequest(args), args.limit, print));
+  AMC_RETURN_IF_ERROR(
+      ForEachEpisode(source->client(), MakeRequest(args, source->job()), args.limit, print));
   if (!args.canonical && !args.json) std::fputs(table.ToString().c_str(), stdout);
   return absl::OkStatus();
 }
 
 Action DefineHistory(CLI::App& app) {
   const auto args = std::make_shared<HistoryArgs>();
-  app.add_option("JOB", args->job, "The job's id")->required();
+  AddJobSourceFlags(app, args->source);
   app.add_option("--order", args->order, "number, reward, macs or top1")
       ->check(CLI::IsMember({"number", "reward", "macs", "top1"}))
       ->capture_default_str();
@@ -97,15 +100,59 @@ Action DefineHistory(CLI::App& app) {
   app.add_flag("--canonical", args->canonical,
                "A line of JSON per episode with what is deterministic: no times, no workers");
   app.add_flag("--json", args->json, "A line of JSON per Episode, everything in it");
-  AddClientFlags(app, args->client);
   return [args] { return History(*args); };
+}
+
+struct BestArgs {
+  JobSourceFlags source;
+  std::string policy;
+  bool json = false;
+};
+
+absl::Status Best(const BestArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source, JobSource::Open(args.source));
+  Client& client = source->client();
+  v1::GetBestRequest request;
+  request.set_job(source->job());
+  AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best,
+                       client.Call(client.jobs(), &v1::JobService::Stub::GetBest, request));
+  if (!args.policy.empty()) {
+    AMC_RETURN_IF_ERROR(WriteFileAtomically(args.policy, PolicyFileJson(best.episode().policy())));
+  }
+  if (args.json) {
+    PrintJson(best);
+    return absl::OkStatus();
+  }
+  const v1::Episode& episode = best.episode();
+  std::fputs(
+      absl::StrFormat("episode %d: reward %.4f, top-1 %s, %s MACs, %s parameters\n\n%s",
+                      episode.number(), episode.reward(), Percent(episode.measurement().top1(), 2),
+                      HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
+                      PreserveRatioBars(episode.steps()))
+          .c_str(),
+      stdout);
+  if (best.has_result()) {
+    AMC_ASSIGN_OR_RETURN(const v1::Job job, client.GetJob(source->job()));
+    std::fputs(absl::StrCat("\n", ResultText(job)).c_str(), stdout);
+  }
+  return absl::OkStatus();
+}
+
+Action DefineBest(CLI::App& app) {
+  const auto args = std::make_shared<BestArgs>();
+  AddJobSourceFlags(app, args->source);
+  app.add_option("--policy", args->policy, "Write its policy file here");
+  app.add_flag("--json", args->json, "Print the answer as JSON");
+  return [args] { return Best(*args); };
 }
 
 }  // namespace
 
 std::vector<Command> HistoryCommands() {
-  return {{"history", "List a job's episodes", "amc history JOB --order reward --limit 10",
-           DefineHistory}};
+  return {{"history", "List a job's episodes", "amc history --dir out --order reward --limit 10",
+           DefineHistory},
+          {"best", "Show a job's best candidate so far", "amc best JOB --policy best.json",
+           DefineBest}};
 }
 
 }  // namespace amc

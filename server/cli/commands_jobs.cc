@@ -1,4 +1,4 @@
-// jobs, best, cancel, resume, delete, export, workers: asking a server, one call each.
+// jobs, cancel, resume, delete, export, workers: asking a server, one call each.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "server/cli/client.h"
 #include "server/cli/commands.h"
@@ -15,7 +14,6 @@
 #include "server/cli/follow.h"
 #include "server/cli/format.h"
 #include "server/cli/json.h"
-#include "server/cli/report.h"
 #include "server/cli/table.h"
 
 namespace amc {
@@ -23,7 +21,7 @@ namespace {
 
 struct JobArgs {
   ClientFlags client;
-  std::string job, output, policy;
+  std::string job, output;
   int limit = 20;
   bool json = false;
 };
@@ -102,37 +100,6 @@ absl::Status Delete(const JobArgs& args) {
   AMC_ASSIGN_OR_RETURN(const v1::DeleteJobResponse response,
                        client->Call(client->jobs(), &v1::JobService::Stub::DeleteJob, request));
   if (args.json) PrintJson(response);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<v1::GetBestResponse> GetBest(Client& client, const std::string& job) {
-  v1::GetBestRequest request;
-  request.set_job(job);
-  return client.Call(client.jobs(), &v1::JobService::Stub::GetBest, request);
-}
-
-absl::Status Best(const JobArgs& args) {
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
-  AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best, GetBest(*client, args.job));
-  if (!args.policy.empty()) {
-    AMC_RETURN_IF_ERROR(WriteFileAtomically(args.policy, PolicyFileJson(best.episode().policy())));
-  }
-  if (args.json) {
-    PrintJson(best);
-    return absl::OkStatus();
-  }
-  const v1::Episode& episode = best.episode();
-  std::fputs(
-      absl::StrFormat("episode %d: reward %.4f, top-1 %s, %s MACs, %s parameters\n\n%s",
-                      episode.number(), episode.reward(), Percent(episode.measurement().top1(), 2),
-                      HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
-                      PreserveRatioBars(episode.steps()))
-          .c_str(),
-      stdout);
-  if (best.has_result()) {
-    AMC_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(args.job));
-    std::fputs(absl::StrCat("\n", ResultText(job)).c_str(), stdout);
-  }
   return absl::OkStatus();
 }
 
@@ -217,11 +184,6 @@ std::vector<Command> JobCommands() {
              app.add_option("--limit", args.limit, "Jobs at most")
                  ->check(CLI::Range(1, 1000000))
                  ->capture_default_str();
-           }),
-      Make("best", "Show a job's best candidate so far", "amc best JOB --policy best.json", Best,
-           true,
-           [](CLI::App& app, JobArgs& args) {
-             app.add_option("--policy", args.policy, "Write its policy file here");
            }),
       Make(
           "cancel", "Stop a job; its history stays", "amc cancel JOB",

@@ -10,21 +10,12 @@
 //   OUT/history.jsonl every candidate as `amc history --canonical` prints it
 //   OUT/logs/         server.log, worker-1.log, ...
 //   OUT/.amc/         database, artifacts, socket, lock
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
-#include <cerrno>
+#include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
-#include <optional>
-#include <system_error>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
@@ -36,15 +27,13 @@
 #include "server/cli/history.h"
 #include "server/cli/job_flags.h"
 #include "server/cli/json.h"
-#include "server/cli/process_tree.h"
+#include "server/cli/private_server.h"
 #include "server/cli/report.h"
 
 namespace amc {
 namespace {
 
 constexpr int64_t kDefaultParallelEpisodes = 2;  // of the server
-constexpr absl::Duration kStartPatience = absl::Seconds(60);
-constexpr absl::Duration kStopPatience = absl::Seconds(3);
 constexpr absl::Duration kStallPatience = absl::Seconds(15);
 
 struct RunArgs {
@@ -54,99 +43,27 @@ struct RunArgs {
   bool json = false;
 };
 
-// Held while the run lasts, so that two do not share a folder.
-class FolderLock {
- public:
-  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
-    auto lock = std::unique_ptr<FolderLock>(new FolderLock(fd));
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(path, ": another `amc run` is working in this folder"));
-    }
-    return lock;
-  }
-  ~FolderLock() { ::close(fd_); }
-
- private:
-  explicit FolderLock(int fd) : fd_(fd) {}
-  const int fd_;
-};
-
-// The engine's environment, without what is meant for another server than the run's own.
-std::vector<std::string> ChildEnvironment(int threads) {
-  std::vector<std::string> environment = EngineEnvironment(threads);
-  std::erase_if(environment, [](const std::string& variable) {
-    return absl::StartsWith(variable, "AMC_TOKEN=") || absl::StartsWith(variable, "AMC_SERVER=");
-  });
-  return environment;
-}
-
-// The private socket: in the run's own folder, or, where that makes too long a path for a socket,
-// in a temporary one.
-struct Socket {
-  std::optional<TempDirectory> folder;
-  std::string address;
-};
-
-absl::StatusOr<Socket> MakeSocket(const std::string& state_folder) {
-  Socket socket;
-  socket.address = absl::StrCat("unix:", state_folder, "/socket");
-  if (!CheckAddress(socket.address).ok()) {
-    AMC_ASSIGN_OR_RETURN(socket.folder, TempDirectory::Create("amc-run"));
-    socket.address = absl::StrCat("unix:", socket.folder->path(), "/socket");
-  }
-  return socket;
-}
-
 class Run {
  public:
-  explicit Run(const RunArgs& args) : args_(args) {}
+  explicit Run(const RunArgs& args) : args_(args), server_(args.output) {}
 
   absl::Status Execute() {
     AMC_ASSIGN_OR_RETURN(v1::JobSpec spec, MakeJobSpec(args_.job));
-    std::error_code error;
-    out_ = std::filesystem::absolute(args_.output, error).lexically_normal().string();
-    state_ = out_ + "/.amc";
-    AMC_RETURN_IF_ERROR(MakeDirectories(state_));
-    AMC_RETURN_IF_ERROR(MakeDirectories(out_ + "/logs"));
-    AMC_ASSIGN_OR_RETURN(const std::unique_ptr<FolderLock> lock,
-                         FolderLock::Take(state_ + "/lock"));
-    AMC_ASSIGN_OR_RETURN(const Socket socket, MakeSocket(state_));
-
-    absl::Status status = Search(socket.address, std::move(spec));
-    tree_.OnStop(nullptr);
-    client_.reset();
-    tree_.Stop(kStopPatience);
-    return status;
-  }
-
- private:
-  absl::Status Search(const std::string& address, v1::JobSpec spec) {
-    AMC_ASSIGN_OR_RETURN(const std::string engine, FindEngine());
-    AMC_RETURN_IF_ERROR(StartServer(engine, address));
-    AMC_RETURN_IF_ERROR(Connect(address));
-    AMC_RETURN_IF_ERROR(StartWorkers(engine, address, spec));
-    AMC_RETURN_IF_ERROR(UploadInputs(*client_, spec));
+    const absl::Status started = server_.Start();
+    AMC_RETURN_IF_ERROR(Interrupted());
+    AMC_RETURN_IF_ERROR(started);
+    AMC_RETURN_IF_ERROR(StartWorkers(spec));
+    AMC_RETURN_IF_ERROR(UploadInputs(client(), spec));
     AMC_ASSIGN_OR_RETURN(v1::Job job, Submit(std::move(spec)));
     AMC_ASSIGN_OR_RETURN(job, Follow(job.id()));
-    AMC_RETURN_IF_ERROR(JobOutcome(
-        job,
-        absl::StrCat("Its history is kept; the same command tries again. Logs: ", out_, "/logs")));
+    AMC_RETURN_IF_ERROR(
+        JobOutcome(job, absl::StrCat("Its history is kept; the same command tries again. Logs: ",
+                                     server_.log_folder())));
     return WriteResult(job);
   }
 
-  absl::Status StartServer(const std::string& engine, const std::string& address) {
-    return tree_.Start(
-        {.name = "server",
-         .arguments = {engine, "serve", "--address", address, "--data-folder", state_ + "/data"},
-         .environment = ChildEnvironment(1),
-         .log_path = out_ + "/logs/server.log"});
-  }
-
-  absl::Status StartWorkers(const std::string& engine, const std::string& address,
-                            const v1::JobSpec& spec) {
+ private:
+  absl::Status StartWorkers(const v1::JobSpec& spec) {
     const int threads = static_cast<int>(std::max<int64_t>(1, spec.evaluation().threads()));
     const int64_t parallel = spec.search().has_parallel_episodes()
                                  ? spec.search().parallel_episodes()
@@ -155,33 +72,9 @@ class Run {
                                               : std::clamp<int64_t>(AvailableCores() / threads, 1,
                                                                     std::max<int64_t>(1, parallel));
     for (int64_t i = 1; i <= workers; ++i) {
-      AMC_RETURN_IF_ERROR(tree_.Start(
-          {.name = absl::StrCat("worker ", i),
-           .arguments = {engine, "worker", "--server", address, "--threads", absl::StrCat(threads),
-                         "--cache", state_ + "/cache", "--artifacts", state_ + "/data/artifacts"},
-           .environment = ChildEnvironment(threads),
-           .log_path = absl::StrCat(out_, "/logs/worker-", i, ".log")}));
+      AMC_RETURN_IF_ERROR(server_.StartWorker(i, threads));
     }
     return absl::OkStatus();
-  }
-
-  absl::Status Connect(const std::string& address) {
-    ClientFlags flags;
-    flags.channel.address = address;
-    flags.timeout = 0.25;
-    const absl::Time deadline = absl::Now() + kStartPatience;
-    while (true) {
-      absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(flags);
-      AMC_RETURN_IF_ERROR(Interrupted());
-      if (client.ok()) {
-        client_ = *std::move(client);
-        return absl::OkStatus();
-      }
-      if (absl::Now() > deadline) {
-        return absl::InternalError(
-            absl::StrCat("the server does not answer; its log is ", out_, "/logs/server.log"));
-      }
-    }
   }
 
   // The same resolved inputs give the same request id, and so the same job.
@@ -190,13 +83,13 @@ class Run {
     request.set_request_id("run-" + Sha256Hex(spec.SerializeAsString()));
     *request.mutable_spec() = std::move(spec);
     absl::StatusOr<v1::Job> job =
-        client_->Call(client_->jobs(), &v1::JobService::Stub::SubmitJob, request);
+        client().Call(client().jobs(), &v1::JobService::Stub::SubmitJob, request);
     AMC_RETURN_IF_ERROR(Interrupted());
     if (!job.ok()) return job;
     if (job->state() == v1::JOB_STATE_CANCELLED || job->state() == v1::JOB_STATE_FAILED) {
       v1::ResumeJobRequest resume;
       resume.set_id(job->id());
-      return client_->Call(client_->jobs(), &v1::JobService::Stub::ResumeJob, resume);
+      return client().Call(client().jobs(), &v1::JobService::Stub::ResumeJob, resume);
     }
     if (job->episodes_done() > 0 && !HasEnded(job->state())) {
       std::fputs(absl::StrCat("going on after episode ", job->episodes_done() - 1, "\n").c_str(),
@@ -210,13 +103,13 @@ class Run {
     options.patience = kStallPatience;
     options.on_call = [this](grpc::ClientContext* context) {
       if (context == nullptr) {
-        tree_.OnStop(nullptr);
+        server_.tree().OnStop(nullptr);
       } else {
-        tree_.OnStop([context] { context->TryCancel(); });
+        server_.tree().OnStop([context] { context->TryCancel(); });
       }
-      return tree_.status().ok();
+      return server_.tree().status().ok();
     };
-    absl::StatusOr<v1::Job> job = FollowJob(*client_, id, options);
+    absl::StatusOr<v1::Job> job = FollowJob(client(), id, options);
     AMC_RETURN_IF_ERROR(Interrupted());
     if (absl::IsResourceExhausted(job.status())) {
       return WithHint(job.status(),
@@ -230,17 +123,17 @@ class Run {
     v1::GetBestRequest request;
     request.set_job(job.id());
     AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best,
-                         client_->Call(client_->jobs(), &v1::JobService::Stub::GetBest, request));
-    AMC_RETURN_IF_ERROR(client_->Download(job.result().model(), out_ + "/model.onnx"));
-    AMC_RETURN_IF_ERROR(
-        WriteFileAtomically(out_ + "/policy.json", PolicyFileJson(best.episode().policy())));
+                         client().Call(client().jobs(), &v1::JobService::Stub::GetBest, request));
+    AMC_RETURN_IF_ERROR(client().Download(job.result().model(), server_.folder() + "/model.onnx"));
+    AMC_RETURN_IF_ERROR(WriteFileAtomically(server_.folder() + "/policy.json",
+                                            PolicyFileJson(best.episode().policy())));
     AMC_RETURN_IF_ERROR(WriteHistory(job.id()));
     if (args_.json) {
       PrintJson(job.result());
       return absl::OkStatus();
     }
     std::fputs(
-        absl::StrCat("\n", ResultText(job), "\nIn ", out_,
+        absl::StrCat("\n", ResultText(job), "\nIn ", server_.folder(),
                      ":\n  model.onnx     the smaller network\n  policy.json    what each "
                      "group keeps\n  history.jsonl  every candidate\n  logs/          server "
                      "and workers\n")
@@ -254,24 +147,24 @@ class Run {
     request.set_job(job);
     request.set_with_steps(true);
     std::string lines;
-    AMC_RETURN_IF_ERROR(ForEachEpisode(*client_, request, 0, [&](const v1::Episode& episode) {
+    AMC_RETURN_IF_ERROR(ForEachEpisode(client(), request, 0, [&](const v1::Episode& episode) {
       absl::StrAppend(&lines, CanonicalLine(episode), "\n");
     }));
-    return WriteFileAtomically(out_ + "/history.jsonl", lines);
+    return WriteFileAtomically(server_.folder() + "/history.jsonl", lines);
   }
 
   // Why the tree stops, with what to do next; OK while it does not.
   absl::Status Interrupted() const {
-    const absl::Status status = tree_.status();
+    const absl::Status status = server_.tree().status();
     return WithHint(status, absl::IsCancelled(status)
                                 ? "Nothing is lost: the same command goes on where it stopped."
                                 : "What was measured is kept: the same command goes on.");
   }
 
+  Client& client() { return server_.client(); }
+
   const RunArgs& args_;
-  ProcessTree tree_;
-  std::unique_ptr<Client> client_;
-  std::string out_, state_;
+  PrivateServer server_;
 };
 
 Action DefineRun(CLI::App& app) {

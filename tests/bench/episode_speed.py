@@ -11,7 +11,6 @@ what an episode takes beyond its evaluation on the worker.
 import argparse
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -99,17 +98,8 @@ print(best[0], best[1])
 
 def history(amc, folder, environment):
     """The episodes of the one job in a run's folder: a line of JSON each, with times."""
-    address = "unix:" + os.path.join(folder, "again.socket")
-    server = subprocess.Popen([amc, "serve", "--address", address, "--data-folder", os.path.join(folder, ".amc/data")],
-                              env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        ask = {"env": environment, "capture_output": True, "text": True, "check": True}
-        jobs = subprocess.run([amc, "jobs", "--json", "--server", address, "--connect-timeout", "20"], **ask).stdout
-        job = re.search(r'"id":\s*"([^"]+)"', jobs).group(1)
-        return subprocess.run([amc, "history", job, "--json", "--server", address], **ask).stdout
-    finally:
-        server.terminate()
-        server.wait()
+    return subprocess.run([amc, "history", "--dir", folder, "--json"], env=environment, capture_output=True, text=True,
+                          check=True).stdout
 
 
 def main():

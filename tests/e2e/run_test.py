@@ -66,6 +66,28 @@ class RunTest(TinyCase):
             self.assertLessEqual(2 * episode["cost"]["macs"], macs)
             self.assertEqual(episode["cost"]["macs"], episode["measurement"]["macs"])
 
+    def test_history_and_best_read_the_folder_of_a_run(self):
+        out = self.reference_out
+        self.assertEqual(self.ok("history", "--dir", out, "--canonical"), read(f"{out}/history.jsonl"))
+        rewards = [json.loads(line)["reward"] for line in
+                   self.ok("history", "--dir", out, "--json", "--order", "reward", "--limit", 3).splitlines()]
+        self.assertEqual(len(rewards), 3)
+        self.assertEqual(rewards, sorted(rewards, reverse=True))
+        best = self.json("best", "--dir", out, "--policy", f"{self.dir}/policy.json")
+        self.assertEqual(best["episode"]["reward"], rewards[0])
+        self.assertEqual(best["result"]["episode"], best["episode"]["number"])
+        self.assertIn(best["result"]["recalibrated"], (True, False))
+        self.assertEqual(read(f"{self.dir}/policy.json"), read(f"{out}/policy.json"))
+        job = best["episode"]["job"]
+        self.assertIn("test accuracy", self.ok("best", job, "--dir", out))
+        self.fails(1, "nobody", "history", "nobody", "--dir", out)
+        self.assertEqual(processes_of(out), [])
+
+    def test_history_needs_the_folder_of_a_run(self):
+        self.fails(1, f"{self.dir} is not the folder of a run", "history", "--dir", self.dir)
+        self.assertEqual(os.listdir(self.dir), [])
+        self.fails(2, "JOB or --dir is required", "history")
+
     def test_one_worker_gives_the_same_history_as_two(self):
         self.ok(*search(self.model, self.pack, f"{self.dir}/out", workers=1))
         self.assert_same_result(f"{self.dir}/out")
@@ -86,6 +108,9 @@ class RunTest(TinyCase):
         self.assertIn("amc run: interrupted\nNothing is lost: the same command goes on", run.output())
         self.assertEqual(processes_of(out), [])
         self.assertFalse(os.path.exists(f"{out}/model.onnx"))
+        seen = self.ok("history", "--dir", out, "--canonical")
+        self.assertGreater(len(seen), 0)
+        self.assertTrue(read(f"{self.reference_out}/history.jsonl").startswith(seen))
         self.ok(*search(self.model, self.pack, out))
         self.assert_same_result(out)
 
@@ -117,6 +142,13 @@ class RunTest(TinyCase):
         time.sleep(0.2)
         self.fails(1, "another `amc run` is working in this folder", *search(self.model, self.pack, out))
         run.stop(signal.SIGINT)
+
+    def test_history_reads_a_run_under_way(self):
+        out = f"{self.dir}/out"
+        run = Background(self.dir, "run", *search(self.model, self.pack, out))
+        run.wait_for("episode 1/16")
+        self.assertGreater(len(self.ok("history", "--dir", out, "--json").splitlines()), 0)
+        self.assertEqual(run.stop(signal.SIGINT), 1)
 
     def test_works_in_a_folder_whose_path_is_too_long_for_a_socket(self):
         out = f"{self.dir}/{'long' * 30}"

@@ -1,0 +1,68 @@
+// The server of an `amc run`'s folder, as a child of this process: nobody else talks to it, and it
+// ends with its owner. What a search has found stays in the folder's database.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/file.h"
+#include "server/cli/client.h"
+#include "server/cli/process_tree.h"
+
+namespace amc {
+
+// Held as long as it lives, so that two do not work in one folder.
+class FolderLock {
+ public:
+  // FailedPrecondition while another has it.
+  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& path);
+  ~FolderLock();
+
+ private:
+  explicit FolderLock(int fd) : fd_(fd) {}
+  const int fd_;
+};
+
+// One thread; tree() says what of it others may call. Make it before any other thread, as it holds
+// a ProcessTree.
+class PrivateServer {
+ public:
+  // `folder` is what `amc run -o` names. Starts nothing yet.
+  explicit PrivateServer(const std::string& folder);
+  ~PrivateServer();  // Stop()
+
+  // Locks the folder, which is made where it is missing, starts the server on a socket and waits
+  // until it answers. FailedPrecondition when another works in the folder; tree().status() when it
+  // is not OK any more; Internal, with the log's name, when the server stays mute.
+  absl::Status Start();
+  // A worker process beside it, numbered from 1.
+  absl::Status StartWorker(int64_t number, int threads);
+  // Ends the children in order.
+  void Stop();
+
+  const std::string& folder() const { return folder_; }  // absolute
+  std::string log_folder() const { return folder_ + "/logs"; }
+  // Where Start listens, unless that makes too long a path for a socket.
+  std::string default_address() const { return "unix:" + state_folder() + "/socket"; }
+  std::string data_folder() const { return state_folder() + "/data"; }
+  ProcessTree& tree() { return tree_; }
+  const ProcessTree& tree() const { return tree_; }
+  Client& client() { return *client_; }  // after Start
+
+ private:
+  std::string state_folder() const { return folder_ + "/.amc"; }
+  absl::Status StartProcess(const std::string& name, const std::string& log, int threads,
+                            std::vector<std::string> arguments);
+  absl::Status Connect();
+
+  std::string folder_, address_;
+  std::unique_ptr<FolderLock> lock_;
+  std::optional<TempDirectory> socket_folder_;
+  ProcessTree tree_;
+  std::unique_ptr<Client> client_;
+};
+
+}  // namespace amc
