@@ -55,7 +55,7 @@ class UniformAgent final : public MemorylessAgent {
     std::vector<int32_t> open;
     std::vector<double> shares(env.lattice().num_groups(), 0);
     for (size_t g = 0; g < shares.size(); ++g) {
-      if (inner_only && env.grouping().groups[g].producers.size() != 1) continue;
+      if (inner_only && env.grouping().groups[g].residual) continue;
       if (env.lattice().choices(g).size() < 2) continue;
       shares[g] = 1;
       open.push_back(static_cast<int32_t>(g));

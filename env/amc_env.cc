@@ -43,7 +43,8 @@ absl::Status NothingToPrune(const Grouping& grouping, const EnvOptions& options)
     absl::StrAppend(&message, "each of ", grouping.groups.size(),
                     " groups has one choice, its original count (", options.frozen.size(),
                     " frozen, channel_multiple ", options.channel_multiple, ", min_preserve_ratio ",
-                    options.min_preserve_ratio, ")");
+                    options.min_preserve_ratio,
+                    options.keep_residual ? ", residual paths whole" : "", ")");
   } else if (grouping.barriers.empty()) {
     absl::StrAppend(&message, "the network has no channels between two mixing layers");
   } else {
@@ -84,7 +85,8 @@ absl::StatusOr<std::unique_ptr<AmcEnv>> AmcEnv::Create(const Graph& graph,
       shared->lattice,
       Lattice::Create(shared->grouping, {.channel_multiple = options.channel_multiple,
                                          .min_preserve_ratio = options.min_preserve_ratio,
-                                         .frozen = options.frozen}));
+                                         .frozen = options.frozen,
+                                         .keep_residual = options.keep_residual}));
   shared->resource = options.resource;
   shared->cost = shared->cost_model.Function(options.resource);
   shared->minimum = shared->lattice.Minimum();

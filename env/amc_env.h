@@ -21,6 +21,7 @@ struct EnvOptions {
   double min_preserve_ratio = 0.2;
   int64_t channel_multiple = 1;
   std::vector<std::string> frozen{};  // groups that stay whole
+  bool keep_residual = false;         // so do all groups on residual paths
 };
 
 class AmcEnv : public Environment {

@@ -1,13 +1,12 @@
 #include "server/environment_service.h"
 
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "server/convert.h"
 #include "server/job_spec.h"
+#include "server/rpc/random_hex.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {
@@ -17,11 +16,6 @@ namespace {
 constexpr const char* kFeatureNames[] = {"t", "n",     "c",       "h",    "w",     "stride",
                                          "k", "flops", "reduced", "rest", "a[t-1]"};
 static_assert(std::size(kFeatureNames) == Observation::kSize);
-
-std::string NewEnvironmentId() {
-  std::random_device device;
-  return absl::StrFormat("%08x%08x", device(), device());
-}
 
 }  // namespace
 
@@ -37,17 +31,19 @@ grpc::Status EnvironmentServiceImpl::CreateEnvironment(grpc::ServerContext*,
 absl::StatusOr<v1::CreateEnvironmentResponse> EnvironmentServiceImpl::Create(
     const v1::CreateEnvironmentRequest& request) {
   AMC_ASSIGN_OR_RETURN(
-      const EnvironmentSettings settings,
+      EnvironmentSettings settings,
       ResolveEnvironment(request.has_budget() ? &request.budget() : nullptr, request.space()));
   const absl::StatusOr<std::shared_ptr<const Graph>> model = models_->Model(request.model());
   if (!model.ok()) return AtField(model.status(), "model");
+  AMC_RETURN_IF_ERROR(
+      models_->DecideResidualPath(request.model(), settings.budget, settings.space));
   absl::StatusOr<std::unique_ptr<Environment>> made =
       models_->MakeEnvironment(request.model(), settings.budget, settings.space);
   if (!made.ok()) {
     return AtField(made.status(), absl::IsOutOfRange(made.status()) ? "budget" : "space");
   }
   v1::CreateEnvironmentResponse response;
-  response.set_environment(NewEnvironmentId());
+  response.set_environment(RandomHex(16));
   const Environment& env = **made;
   for (size_t i = 0; i < env.grouping().groups.size(); ++i) {
     v1::EnvironmentGroup* group = response.add_groups();

@@ -78,6 +78,10 @@ void ResolveSpace(v1::SpaceSpec* space, Checker& check) {
   AMC_DEFAULT(space, channel_multiple, defaults.channel_multiple);
   check.InRange("space.min_preserve_ratio", space->min_preserve_ratio(), 0.0, 1.0);
   check.InRange<int64_t>("space.channel_multiple", space->channel_multiple(), 1, 1 << 16);
+  if (!v1::ResidualPath_IsValid(space->residual_path())) {
+    check.Fail("space.residual_path",
+               absl::StrCat("unknown value ", static_cast<int>(space->residual_path())));
+  }
 }
 
 void ResolveDdpg(v1::DdpgSettings* ddpg) {  // ranges are MakeAgent's
@@ -210,6 +214,7 @@ EnvOptions ToEnvOptions(const v1::Budget& budget, const v1::SpaceSpec& space) {
   options.min_preserve_ratio = space.min_preserve_ratio();
   options.channel_multiple = space.channel_multiple();
   options.frozen.assign(space.frozen().begin(), space.frozen().end());
+  options.keep_residual = space.residual_path() == v1::RESIDUAL_PATH_KEEP;
   return options;
 }
 

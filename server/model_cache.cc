@@ -48,6 +48,18 @@ absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string
   return shared;
 }
 
+absl::Status ModelCache::DecideResidualPath(const std::string& digest, const v1::Budget& budget,
+                                            v1::SpaceSpec& space) {
+  if (space.residual_path() != v1::RESIDUAL_PATH_UNSPECIFIED) return absl::OkStatus();
+  AMC_RETURN_IF_ERROR(Model(digest).status());
+  space.set_residual_path(v1::RESIDUAL_PATH_KEEP);
+  const absl::Status kept = MakeEnvironment(digest, budget, space).status();
+  if (absl::IsOutOfRange(kept) || absl::IsFailedPrecondition(kept)) {
+    space.set_residual_path(v1::RESIDUAL_PATH_PRUNE);
+  }
+  return absl::OkStatus();  // what else is wrong comes up where the environment is made
+}
+
 absl::StatusOr<std::unique_ptr<Environment>> ModelCache::MakeEnvironment(
     const std::string& digest, const v1::Budget& budget, const v1::SpaceSpec& space) {
   const std::string key =

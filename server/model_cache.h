@@ -27,6 +27,11 @@ class ModelCache {
   // The weightless graph of an ONNX artifact. NotFound, DataLoss, or as ImportOnnx.
   absl::StatusOr<std::shared_ptr<const Graph>> Model(const std::string& digest);
 
+  // Where a resolved space leaves the residual path open: keeps it whole if the budget can be
+  // reached so. The measurements behind this stand in docs/architecture.md. Errors as Model.
+  absl::Status DecideResidualPath(const std::string& digest, const v1::Budget& budget,
+                                  v1::SpaceSpec& space);
+
   // A fresh environment; budget and space are resolved. Errors as Model and AmcEnv::Create.
   absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(const std::string& digest,
                                                                const v1::Budget& budget,

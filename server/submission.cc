@@ -68,6 +68,8 @@ absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
   if (!pack.ok()) return AtField(pack.status(), "spec.data");
   AMC_RETURN_IF_ERROR(CheckFit(**graph, **pack));
 
+  AMC_RETURN_IF_ERROR(
+      models.DecideResidualPath(model, job.spec().budget(), *job.mutable_spec()->mutable_space()));
   absl::StatusOr<std::unique_ptr<Environment>> env =
       models.MakeEnvironment(model, job.spec().budget(), job.spec().space());
   if (!env.ok()) return AtField(env.status(), EnvironmentField(env.status()));

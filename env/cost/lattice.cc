@@ -43,7 +43,9 @@ absl::StatusOr<Lattice> Lattice::Create(const Grouping& grouping, LatticeOptions
   Lattice lattice;
   lattice.choices_.reserve(grouping.groups.size());
   for (const PruneGroup& group : grouping.groups) {
-    lattice.choices_.push_back(ChoicesOf(group, options));
+    lattice.choices_.push_back(options.keep_residual && group.residual
+                                   ? std::vector<int64_t>{group.channels}
+                                   : ChoicesOf(group, options));
   }
   for (const std::string& name : options.frozen) {
     const int group = grouping.FindGroup(name);

@@ -19,6 +19,7 @@ struct LatticeOptions {
   int64_t channel_multiple = 1;          // at least 1: what the target's vector units like
   double min_preserve_ratio = 0.2;       // in [0, 1]
   std::vector<std::string> frozen = {};  // names of groups that must stay whole
+  bool keep_residual = false;            // so must all groups on residual paths
 };
 
 // Immutable, thread-safe.

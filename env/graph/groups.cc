@@ -276,6 +276,34 @@ class GroupBuilder {
               [](const ChannelAxis& a, const ChannelAxis& b) {
                 return std::pair(a.tensor, a.dim) < std::pair(b.tensor, b.dim);
               });
+    MarkResidualPaths();
+  }
+
+  void MarkResidualPaths() {
+    for (const Node& node : graph_.nodes) {
+      if (node.op != Op::kAdd || node.inputs.size() != 2 || node.inputs[0] == node.inputs[1]) {
+        continue;
+      }
+      const absl::flat_hash_set<int32_t> left = GroupsOf(node.inputs[0]);
+      for (const int32_t group : GroupsOf(node.inputs[1])) {
+        if (left.contains(group)) result_.groups[group].residual = true;
+      }
+    }
+  }
+
+  // The groups in an activation's axes; of constants none.
+  absl::flat_hash_set<int32_t> GroupsOf(TensorId tensor) const {
+    absl::flat_hash_set<int32_t> groups;
+    if (graph_.tensor(tensor).is_constant) return groups;
+    auto axis = std::lower_bound(
+        result_.axes.begin(), result_.axes.end(), tensor,
+        [](const ChannelAxis& candidate, TensorId id) { return candidate.tensor < id; });
+    for (; axis != result_.axes.end() && axis->tensor == tensor; ++axis) {
+      for (const ChannelRef& slot : axis->slots) {
+        if (slot.group != ChannelRef::kWhole) groups.insert(slot.group);
+      }
+    }
+    return groups;
   }
 
   std::string UniqueName(const PruneGroup& group, absl::flat_hash_set<std::string>& names) const {

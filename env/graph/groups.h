@@ -64,6 +64,9 @@ struct PruneGroup {
   // convolutions); 1 where nothing asks for it. Kept counts are multiples of it.
   int64_t cells = 1;
   std::vector<int32_t> cell_of_channel;
+  // On a residual path: an Add sums two activations that both hold it. Every block reads and writes
+  // such a group, so that what it loses, all of them lose.
+  bool residual = false;
   std::vector<NodeId> producers;  // mixing layers whose outputs it holds, topological order
   std::vector<NodeId> consumers;  // mixing layers that read it, topological order
   std::vector<GroupAxis> axes;

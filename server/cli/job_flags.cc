@@ -20,6 +20,7 @@ namespace {
 using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
+using google::protobuf::Reflection;
 
 // "CRITERION_" of the enum amc.v1.Criterion: the name of its value 0 without "UNSPECIFIED".
 std::string EnumPrefix(const EnumDescriptor& type) {
@@ -37,8 +38,23 @@ std::vector<std::string> EnumNames(const EnumDescriptor& type) {
   return names;
 }
 
+// Sets the field to the value that `parse` finds in the text, which is `otherwise` if it finds
+// none.
+template <typename T>
+absl::Status SetParsed(Message& message, const FieldDescriptor& field, const std::string& text,
+                       bool (*parse)(absl::string_view, T*),
+                       void (Reflection::*set)(Message*, const FieldDescriptor*, T) const,
+                       absl::string_view otherwise) {
+  T value{};
+  if (!parse(text, &value)) {
+    return UsageError(absl::StrCat(field.name(), ": \"", text, "\" is ", otherwise));
+  }
+  (message.GetReflection()->*set)(&message, &field, value);
+  return absl::OkStatus();
+}
+
 absl::Status SetScalar(Message& message, const FieldDescriptor& field, const std::string& text) {
-  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  const Reflection& reflection = *message.GetReflection();
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
       if (field.is_repeated()) {
@@ -48,29 +64,17 @@ absl::Status SetScalar(Message& message, const FieldDescriptor& field, const std
       }
       return absl::OkStatus();
     case FieldDescriptor::CPPTYPE_INT64:
-      if (int64_t value = 0; absl::SimpleAtoi(text, &value)) {
-        reflection.SetInt64(&message, &field, value);
-        return absl::OkStatus();
-      }
-      return UsageError(absl::StrCat(field.name(), ": \"", text, "\" is no whole number"));
+      return SetParsed<int64_t>(message, field, text, absl::SimpleAtoi<int64_t>,
+                                &Reflection::SetInt64, "no whole number");
     case FieldDescriptor::CPPTYPE_UINT64:
-      if (uint64_t value = 0; absl::SimpleAtoi(text, &value)) {
-        reflection.SetUInt64(&message, &field, value);
-        return absl::OkStatus();
-      }
-      return UsageError(absl::StrCat(field.name(), ": \"", text, "\" is no whole number from 0"));
+      return SetParsed<uint64_t>(message, field, text, absl::SimpleAtoi<uint64_t>,
+                                 &Reflection::SetUInt64, "no whole number from 0");
     case FieldDescriptor::CPPTYPE_DOUBLE:
-      if (double value = 0; absl::SimpleAtod(text, &value)) {
-        reflection.SetDouble(&message, &field, value);
-        return absl::OkStatus();
-      }
-      return UsageError(absl::StrCat(field.name(), ": \"", text, "\" is no number"));
+      return SetParsed<double>(message, field, text, absl::SimpleAtod, &Reflection::SetDouble,
+                               "no number");
     case FieldDescriptor::CPPTYPE_BOOL:
-      if (bool value = false; absl::SimpleAtob(text, &value)) {
-        reflection.SetBool(&message, &field, value);
-        return absl::OkStatus();
-      }
-      return UsageError(absl::StrCat(field.name(), ": \"", text, "\" is neither true nor false"));
+      return SetParsed<bool>(message, field, text, absl::SimpleAtob, &Reflection::SetBool,
+                             "neither true nor false");
     case FieldDescriptor::CPPTYPE_ENUM: {
       const EnumDescriptor& type = *field.enum_type();
       const std::string upper = absl::AsciiStrToUpper(text);
@@ -121,6 +125,8 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
   app.add_option("--channel-multiple", flags.channel_multiple, "Kept counts are multiples of it");
   app.add_option("--frozen", flags.frozen, "A group that stays whole (may be repeated)")
       ->allow_extra_args(false);
+  app.add_option("--residual-path", flags.residual_path,
+                 "keep or prune residual paths; without it, keep them where the budget allows");
   app.add_option("--criterion", flags.criterion, "Which channels stay: l1, l2, energy or greedy");
   app.add_option("--reconstruction", flags.reconstruction,
                  "What ranks candidates: none, fast or strong; the winner gets strong");
@@ -179,6 +185,7 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   Collect(assignments, "search.reward", flags.reward);
   Collect(assignments, "space.min_preserve_ratio", flags.min_preserve_ratio);
   Collect(assignments, "space.channel_multiple", flags.channel_multiple);
+  Collect(assignments, "space.residual_path", flags.residual_path);
   Collect(assignments, "evaluation.criterion", flags.criterion);
   Collect(assignments, "evaluation.reconstruction", flags.reconstruction);
   Collect(assignments, "evaluation.reward_images", flags.reward_images);

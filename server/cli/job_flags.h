@@ -29,6 +29,7 @@ struct JobFlags {
       report_images, batch, threads;
   std::optional<double> min_preserve_ratio;
   std::vector<std::string> frozen;
+  std::optional<std::string> residual_path;
   std::vector<std::string> settings;  // FIELD=VALUE
   bool no_land = false, bf16 = false, allow_weak_baseline = false;
 };

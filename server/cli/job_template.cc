@@ -58,6 +58,9 @@ constexpr char kTemplate[] =
   "space": {
     "min_preserve_ratio": 0.2,
     "channel_multiple": 1,
+    // RESIDUAL_PATH_KEEP: groups on residual paths stay whole; or RESIDUAL_PATH_PRUNE. Unset: KEEP
+    // where the budget can be reached so.
+    "residual_path": "RESIDUAL_PATH_UNSPECIFIED",
     // Groups that stay whole. This network has:
 $GROUPS
     "frozen": []
@@ -97,7 +100,7 @@ absl::StatusOr<std::string> JobTemplate(const std::string& model, const std::str
   std::string groups;
   for (const PruneGroup& group : grouping.groups) {
     absl::StrAppend(&groups, groups.empty() ? "" : "\n", "    //   ", JsonQuote(group.name), " (",
-                    group.channels, " channels)");
+                    group.channels, " channels", group.residual ? ", residual path)" : ")");
   }
   const std::string summary =
       absl::StrCat(std::filesystem::path(model).filename().string(), ": ", HumanCount(cost.macs),

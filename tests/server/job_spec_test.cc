@@ -143,6 +143,7 @@ TEST(JobSpecTest, TurnsIntoTheCoresSettings) {
   spec.mutable_budget()->set_resource(v1::RESOURCE_PARAMS);
   spec.mutable_space()->set_channel_multiple(8);
   spec.mutable_space()->add_frozen("conv1");
+  spec.mutable_space()->set_residual_path(v1::RESIDUAL_PATH_KEEP);
   spec.mutable_search()->set_metric(v1::QUALITY_METRIC_NEGATIVE_KL);
   spec.mutable_search()->mutable_ddpg()->set_hidden(17);
   spec.mutable_evaluation()->set_criterion(v1::CRITERION_L1);
@@ -154,6 +155,7 @@ TEST(JobSpecTest, TurnsIntoTheCoresSettings) {
   EXPECT_EQ(env.target_absolute, 1234);
   EXPECT_EQ(env.channel_multiple, 8);
   EXPECT_EQ(env.frozen, std::vector<std::string>{"conv1"});
+  EXPECT_TRUE(env.keep_residual);
   const SearchOptions search = ToSearchOptions(resolved);
   EXPECT_EQ(search.reward.metric, QualityMetric::kNegativeKl);
   EXPECT_EQ(search.agent_options.ddpg.hidden, 17);

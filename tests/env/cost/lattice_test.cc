@@ -69,6 +69,14 @@ TEST(LatticeTest, FrozenGroupsStayWhole) {
   EXPECT_THAT(Choices(OneGroup(12), {.frozen = {"g"}}), ElementsAre(12));
 }
 
+TEST(LatticeTest, ResidualPathsStayWholeOnRequest) {
+  Grouping grouping = OneGroup(4);
+  EXPECT_THAT(Choices(grouping, {.keep_residual = true}), ElementsAre(1, 2, 3, 4));
+  grouping.groups[0].residual = true;
+  EXPECT_THAT(Choices(grouping, {.keep_residual = true}), ElementsAre(4));
+  EXPECT_THAT(Choices(grouping, {}), ElementsAre(1, 2, 3, 4));
+}
+
 // Against brute force over all choices.
 TEST(LatticeTest, RoundFloorAndCeilAgreeWithBruteForce) {
   const absl::StatusOr<Lattice> lattice =

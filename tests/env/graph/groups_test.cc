@@ -56,11 +56,10 @@ Graph ZooGraph(const std::string& name, ZooOptions options = {}) {
   return graph.ok() ? *std::move(graph) : Graph{};
 }
 
-// Groups that more than one layer makes.
-std::vector<int64_t> SharedGroups(const Grouping& grouping) {
+std::vector<int64_t> ResidualGroups(const Grouping& grouping) {
   std::vector<int64_t> channels;
   for (const PruneGroup& group : grouping.groups) {
-    if (group.producers.size() > 1) channels.push_back(group.channels);
+    if (group.residual) channels.push_back(group.channels);
   }
   return channels;
 }
@@ -68,7 +67,7 @@ std::vector<int64_t> SharedGroups(const Grouping& grouping) {
 TEST(GroupsTest, ZeroPadShortcutsMakeThreeResidualGroups) {
   for (const auto& [name, blocks] : {std::pair("resnet20", 9), std::pair("resnet56", 27)}) {
     const Grouping grouping = Groups(ZooGraph(name));
-    EXPECT_THAT(SharedGroups(grouping), ElementsAre(16, 16, 32)) << name;
+    EXPECT_THAT(ResidualGroups(grouping), ElementsAre(16, 16, 32)) << name;
     EXPECT_EQ(grouping.groups.size(), blocks + 3) << name;
     EXPECT_EQ(grouping.groups[0].channels, 16);
     EXPECT_EQ(grouping.groups[0].producers.size(), 1 + blocks) << "stem and every block's end";
@@ -90,7 +89,7 @@ TEST(GroupsTest, ZeroPadShortcutShiftsChannels) {
 TEST(GroupsTest, PlainNetworkHasOneGroupPerLayerButTheLast) {
   const Grouping grouping = Groups(ZooGraph("plain20"));
   EXPECT_EQ(grouping.groups.size(), 19);
-  EXPECT_THAT(SharedGroups(grouping), IsEmpty());
+  EXPECT_THAT(ResidualGroups(grouping), IsEmpty());
   for (const PruneGroup& group : grouping.groups) {
     EXPECT_EQ(group.cells, 1);
     EXPECT_EQ(group.consumers.size(), 1);
@@ -123,7 +122,7 @@ TEST(GroupsTest, MobileNetV2TiesDepthwiseAndResiduals) {
     for (const NodeId producer : group.producers) EXPECT_NE(producer, NodeId::kNone);
   }
   EXPECT_EQ(grouping.groups.size(), 1 + 16 + 7 + 1);  // stem, expansions, bottlenecks, features
-  EXPECT_THAT(SharedGroups(grouping), ElementsAre(24, 32, 64, 96, 160));
+  EXPECT_THAT(ResidualGroups(grouping), ElementsAre(24, 32, 64, 96, 160));
 }
 
 TEST(GroupsTest, FlattenRepeatsEveryChannelOverItsPositions) {
@@ -181,6 +180,7 @@ TEST(GroupsTest, ConcatKeepsBranchesApartAndResidualTiesThem) {
   b.Head(sum);
   const Grouping grouping = Groups(b.graph);
   EXPECT_THAT(Channels(grouping), ElementsAre(2, 3));
+  EXPECT_THAT(ResidualGroups(grouping), ElementsAre(2, 3));
   EXPECT_THAT(Slots(grouping, sum, 1),
               ElementsAre(std::pair(0, 0), std::pair(0, 1), std::pair(1, 0), std::pair(1, 1),
                           std::pair(1, 2)));
@@ -195,6 +195,7 @@ TEST(GroupsTest, SqueezeExciteGateSharesTheGroupItScales) {
   ASSERT_THAT(Channels(grouping), ElementsAre(6, 2));
   EXPECT_EQ(grouping.groups[0].producers.size(), 2);
   EXPECT_EQ(grouping.groups[0].consumers.size(), 2);  // the squeeze and the head
+  EXPECT_THAT(ResidualGroups(grouping), IsEmpty());   // tied by a product, not by a sum
 }
 
 TEST(GroupsTest, GroupedConvolutionMakesCells) {

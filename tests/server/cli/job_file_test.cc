@@ -81,6 +81,7 @@ TEST_F(JobFileTest, FlagsOverrideTheFile) {
   flags.budget_absolute = 123;
   flags.criterion = "l1";
   flags.frozen = {"conv1"};
+  flags.residual_path = "prune";
   flags.settings = {"search.ddpg.noise=0.25", "evaluation.device=DEVICE_CUDA"};
   const auto spec = MakeJobSpec(flags);
   ASSERT_TRUE(spec.ok()) << spec.status();
@@ -92,6 +93,7 @@ TEST_F(JobFileTest, FlagsOverrideTheFile) {
   EXPECT_EQ(spec->evaluation().device(), v1::DEVICE_CUDA);
   EXPECT_EQ(spec->search().ddpg().noise(), 0.25);
   EXPECT_EQ(spec->space().frozen(0), "conv1");
+  EXPECT_EQ(spec->space().residual_path(), v1::RESIDUAL_PATH_PRUNE);
 }
 
 TEST_F(JobFileTest, BadAssignmentsAreUsageErrors) {
