@@ -1,14 +1,27 @@
 #include "env/cost/parameters.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace amc {
 namespace {
+
+// ONNX operators whose work is multiply-accumulates.
+constexpr std::array<absl::string_view, 14> kMultiplyingOps = {
+    "Conv", "ConvTranspose", "ConvInteger",   "QLinearConv",   "DeformConv",
+    "Gemm", "MatMul",        "MatMulInteger", "QLinearMatMul", "Einsum",
+    "LSTM", "GRU",           "RNN",           "Attention"};
+
+bool HasConstantInput(const Graph& graph, const Node& node, size_t input) {
+  return input < node.inputs.size() && node.inputs[input] != TensorId::kNone &&
+         graph.tensor(node.inputs[input]).is_constant;
+}
 
 // Elements per image of a layer's output in its dimensions [first, rank). Dimension 0 is the batch.
 absl::StatusOr<int64_t> OutputElements(const Graph& graph, const Node& node, size_t first) {
@@ -40,7 +53,7 @@ class Lister {
         AddInput(id, 2, 0);
         break;
       case Op::kMatMul: {
-        if (!IsConstant(node, 1)) break;
+        if (!HasConstantInput(graph_, node, 1)) break;
         AMC_ASSIGN_OR_RETURN(const int64_t outputs, OutputElements(graph_, node, 1));
         const Shape& weight = graph_.tensor(node.inputs[1]).shape;
         AMC_ASSIGN_OR_RETURN(const int64_t elements, NumElements(weight));
@@ -69,21 +82,16 @@ class Lister {
   std::vector<Parameter> parameters;
 
  private:
-  bool IsConstant(const Node& node, size_t input) const {
-    return input < node.inputs.size() && node.inputs[input] != TensorId::kNone &&
-           graph_.tensor(node.inputs[input]).is_constant;
-  }
-
   bool AddsToMatMul(const Node& node, size_t input) const {
     if (input >= node.inputs.size() || node.inputs[input] == TensorId::kNone) return false;
     const NodeId producer = producers_[Index(node.inputs[input])];
     return producer != NodeId::kNone && graph_.node(producer).op == Op::kMatMul &&
-           IsConstant(graph_.node(producer), 1);
+           HasConstantInput(graph_, graph_.node(producer), 1);
   }
 
   void AddInput(NodeId id, size_t input, int64_t macs_per_element) {
     const Node& node = graph_.node(id);
-    if (!IsConstant(node, input)) return;
+    if (!HasConstantInput(graph_, node, input)) return;
     const TensorId tensor = node.inputs[input];
     parameters.push_back({.node = id,
                           .tensor = tensor,
@@ -105,6 +113,19 @@ absl::StatusOr<std::vector<Parameter>> ListParameters(const Graph& graph) {
     AMC_RETURN_IF_ERROR(lister.Visit(graph.node_id(i)));
   }
   return std::move(lister.parameters);
+}
+
+std::vector<NodeId> UncountedLayers(const Graph& graph) {
+  std::vector<NodeId> uncounted;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    if (!absl::c_linear_search(kMultiplyingOps, node.op_type)) continue;
+    const bool is_counted =
+        (node.op == Op::kConv || node.op == Op::kGemm || node.op == Op::kMatMul) &&
+        HasConstantInput(graph, node, 1);
+    if (!is_counted) uncounted.push_back(graph.node_id(i));
+  }
+  return uncounted;
 }
 
 }  // namespace amc

@@ -21,4 +21,9 @@ struct Parameter {
 // In topological order of nodes. InvalidArgument names a node whose shapes are missing.
 absl::StatusOr<std::vector<Parameter>> ListParameters(const Graph& graph);
 
+// Nodes that multiply activations with weights or with each other and of which ListParameters knows
+// nothing: convolutions and matrix products of unknown shape or without constant weights, recurrent
+// and transposed ones. Every cost of such a graph is a lower bound.
+std::vector<NodeId> UncountedLayers(const Graph& graph);
+
 }  // namespace amc

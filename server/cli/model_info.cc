@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "env/cost/cost_model.h"
+#include "env/cost/parameters.h"
 #include "env/cost/policy.h"
 #include "server/cli/format.h"
 #include "server/cli/table.h"
@@ -32,6 +33,7 @@ void FillGroup(const Graph& graph, const PruneGroup& group, v1::Group& out) {
   out.set_name(group.name);
   out.set_channels(group.channels);
   out.set_cells(group.cells);
+  out.set_residual(group.residual);
   for (const GroupAxis& axis : group.axes) {
     v1::GroupAxis& described = *out.add_axes();
     described.set_tensor(graph.tensor(axis.tensor).name);
@@ -64,6 +66,7 @@ std::string AxisSummary(const v1::Group& group) {
                                      [&](const auto& axis) { return axis.role() == role; });
     if (count > 0) parts.push_back(absl::StrCat(count, " ", role));
   }
+  if (group.residual()) parts.emplace_back("residual path");
   return absl::StrJoin(parts, ", ");
 }
 
@@ -122,6 +125,9 @@ absl::StatusOr<v1::ModelInfo> DescribeModel(const std::string& name, const std::
     out.set_output_shape(ShapesOf(graph, {node.outputs.front()}));
     FillCost(layer.cost, *out.mutable_cost());
   }
+  for (const NodeId id : UncountedLayers(graph)) {
+    info.add_uncounted(NodeLabel(graph, graph.node(id)));
+  }
   if (policy != nullptr) {
     Policy wanted;
     for (const auto& [group, kept] : policy->keep()) {
@@ -150,6 +156,10 @@ std::string ModelInfoText(const v1::ModelInfo& info, bool axes, bool layers) {
     absl::StrAppend(&text, "policy      ", WithRatio(info.policy_cost().macs(), info.macs()),
                     " MACs, ", WithRatio(info.policy_cost().params(), info.params()),
                     " parameters\n");
+  }
+  if (info.uncounted_size() > 0) {
+    absl::StrAppend(&text, "not counted ", info.uncounted_size(),
+                    " layers, whose costs come on top; the first: ", info.uncounted(0), "\n");
   }
 
   std::vector<Table::Column> columns = {{"group"},
