@@ -33,7 +33,7 @@ def pack_cifar(amc, out):
             os.makedirs(images + ".part", exist_ok=True)
             run("tar", "xf", os.path.join(data, "data/cifar10-jpeg.tar.xz"), "-C", images + ".part")
             os.rename(images + ".part", images)
-        run(amc, "data", "pack", "--images", images, "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225",
+        run(amc, "data", "pack", "--images", images, "--mean", "0.485", "0.456", "0.406", "--std", "0.229", "0.224", "0.225",
             "--reconstruction", "5000", "--reward", "5000", "--report", "5000", "-o", pack)
     return pack
 
