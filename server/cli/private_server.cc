@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -33,18 +32,25 @@ std::vector<std::string> ChildEnvironment(int threads) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
-  auto lock = std::unique_ptr<FolderLock>(new FolderLock(fd));
-  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": another `amc run` is working in this folder"));
+// Held as long as it lives, so that two do not work in one folder.
+class PrivateServer::FolderLock {
+ public:
+  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
+    auto lock = std::unique_ptr<FolderLock>(new FolderLock(fd));
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(path, ": another `amc run` is working in this folder"));
+    }
+    return lock;
   }
-  return lock;
-}
+  ~FolderLock() { ::close(fd_); }
 
-FolderLock::~FolderLock() { ::close(fd_); }
+ private:
+  explicit FolderLock(int fd) : fd_(fd) {}
+  const int fd_;
+};
 
 PrivateServer::PrivateServer(const std::string& folder) {
   std::error_code error;

@@ -2,9 +2,11 @@
 // ends with its owner. What a search has found stays in the folder's database.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,18 +15,6 @@
 #include "server/cli/process_tree.h"
 
 namespace amc {
-
-// Held as long as it lives, so that two do not work in one folder.
-class FolderLock {
- public:
-  // FailedPrecondition while another has it.
-  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& path);
-  ~FolderLock();
-
- private:
-  explicit FolderLock(int fd) : fd_(fd) {}
-  const int fd_;
-};
 
 // One thread; tree() says what of it others may call. Make it before any other thread, as it holds
 // a ProcessTree.
@@ -53,6 +43,8 @@ class PrivateServer {
   Client& client() { return *client_; }  // after Start
 
  private:
+  class FolderLock;
+
   std::string state_folder() const { return folder_ + "/.amc"; }
   absl::Status StartProcess(const std::string& name, const std::string& log, int threads,
                             std::vector<std::string> arguments);
