@@ -1,27 +1,17 @@
 #include "server/job_manager.h"
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "server/job_spec.h"
+#include "server/rpc/job_state.h"
+#include "server/rpc/random_hex.h"
 
 namespace amc {
 namespace {
-
-std::string NewJobId() {
-  std::random_device device;
-  return absl::StrFormat("%08x%04x", device(), device() & 0xffff);
-}
-
-bool Ended(v1::JobState state) {
-  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED ||
-         state == v1::JOB_STATE_CANCELLED;
-}
 
 v1::JobEvent StateEvent(const v1::Job& job, absl::Time now) {
   v1::JobEvent event;
@@ -60,7 +50,7 @@ absl::Status JobManager::TakeUp() {
 
 absl::StatusOr<v1::Job> JobManager::Submit(v1::Job job, const std::string& request_id) {
   const absl::Time now = context_.clock->Now();
-  job.set_id(NewJobId());
+  job.set_id(RandomHex(12));
   job.set_create_time_ms(absl::ToUnixMillis(now));
   MutexLock control(&control_mutex_);
   AMC_ASSIGN_OR_RETURN(
@@ -89,7 +79,7 @@ absl::StatusOr<v1::Job> JobManager::Cancel(const std::string& id) {
   context_.board->CloseJob(id);  // one that was queued may have been open
   AMC_ASSIGN_OR_RETURN(v1::Job job, context_.store->GetJob(id));
   if (job.state() == v1::JOB_STATE_CANCELLED) return job;
-  if (Ended(job.state())) {
+  if (HasEnded(job.state())) {
     return absl::FailedPreconditionError(
         absl::StrCat("job ", id, " has ended: ", v1::JobState_Name(job.state())));
   }
@@ -103,7 +93,7 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id) {
   if (job.state() == v1::JOB_STATE_SUCCEEDED) {
     return absl::FailedPreconditionError(absl::StrCat("job ", id, " has succeeded"));
   }
-  if (!Ended(job.state())) return job;
+  if (!HasEnded(job.state())) return job;
   {
     // The end is stored a moment before the job's thread lets go of it.
     MutexLock lock(&mutex_);

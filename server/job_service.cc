@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "server/rpc/job_state.h"
 #include "server/rpc/status_convert.h"
 #include "server/submission.h"
 
@@ -15,11 +16,6 @@ namespace {
 constexpr int64_t kEventBatch = 256;
 // How often a watcher looks whether its client is still there.
 constexpr absl::Duration kLook = absl::Milliseconds(500);
-
-bool Ended(const v1::Job& job) {
-  return job.state() == v1::JOB_STATE_SUCCEEDED || job.state() == v1::JOB_STATE_FAILED ||
-         job.state() == v1::JOB_STATE_CANCELLED;
-}
 
 template <typename T>
 grpc::Status Answer(absl::StatusOr<T> result, T* response) {
@@ -92,7 +88,7 @@ absl::Status JobServiceImpl::Watch(grpc::ServerContext& context, const v1::Watch
       }
       if (events.empty()) break;
     }
-    if (Ended(job)) return absl::OkStatus();
+    if (HasEnded(job.state())) return absl::OkStatus();
     if (news.progress.has_value() && !writer.Write(*news.progress)) {
       return absl::CancelledError("the client went away");
     }

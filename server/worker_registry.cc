@@ -1,23 +1,19 @@
 #include "server/worker_registry.h"
 
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "server/rpc/channel.h"
+#include "server/rpc/random_hex.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {
 
 // A session is a capability: whoever knows it acts as the worker.
-std::string NewSession() {
-  std::random_device device;
-  return absl::StrFormat("%08x%08x%08x%08x", device(), device(), device(), device());
-}
+std::string NewSession() { return RandomHex(32); }
 
 }  // namespace
 

@@ -100,6 +100,12 @@ absl::StatusOr<v1::Job> Client::GetJob(const std::string& id) {
   return job;
 }
 
+absl::StatusOr<v1::GetBestResponse> Client::GetBest(const std::string& job) {
+  v1::GetBestRequest request;
+  request.set_job(job);
+  return Call(jobs(), &v1::JobService::Stub::GetBest, request);
+}
+
 absl::StatusOr<std::string> Client::Upload(const std::string& path, v1::ArtifactKind kind) {
   Sha256 hash;
   int64_t size = 0;

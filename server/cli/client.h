@@ -54,6 +54,7 @@ class Client {
   }
 
   absl::StatusOr<v1::Job> GetJob(const std::string& id);
+  absl::StatusOr<v1::GetBestResponse> GetBest(const std::string& job);
 
   // Waits until the server answers again after a lost connection.
   absl::Status Reconnect();

@@ -112,10 +112,7 @@ struct BestArgs {
 absl::Status Best(const BestArgs& args) {
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source, JobSource::Open(args.source));
   Client& client = source->client();
-  v1::GetBestRequest request;
-  request.set_job(source->job());
-  AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best,
-                       client.Call(client.jobs(), &v1::JobService::Stub::GetBest, request));
+  AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best, client.GetBest(source->job()));
   if (!args.policy.empty()) {
     AMC_RETURN_IF_ERROR(WriteFileAtomically(args.policy, PolicyFileJson(best.episode().policy())));
   }

@@ -29,6 +29,7 @@
 #include "server/cli/json.h"
 #include "server/cli/private_server.h"
 #include "server/cli/report.h"
+#include "server/rpc/job_state.h"
 
 namespace amc {
 namespace {
@@ -120,10 +121,7 @@ class Run {
   }
 
   absl::Status WriteResult(const v1::Job& job) {
-    v1::GetBestRequest request;
-    request.set_job(job.id());
-    AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best,
-                         client().Call(client().jobs(), &v1::JobService::Stub::GetBest, request));
+    AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best, client().GetBest(job.id()));
     AMC_RETURN_IF_ERROR(client().Download(job.result().model(), server_.folder() + "/model.onnx"));
     AMC_RETURN_IF_ERROR(WriteFileAtomically(server_.folder() + "/policy.json",
                                             PolicyFileJson(best.episode().policy())));

@@ -2,10 +2,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
-#include <random>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "server/cli/client.h"
 #include "server/cli/commands.h"
@@ -14,14 +12,10 @@
 #include "server/cli/job_flags.h"
 #include "server/cli/json.h"
 #include "server/cli/report.h"
+#include "server/rpc/random_hex.h"
 
 namespace amc {
 namespace {
-
-std::string RandomId() {
-  std::random_device device;
-  return absl::StrFormat("%08x%08x%08x%08x", device(), device(), device(), device());
-}
 
 std::string ResumeHint(const v1::Job& job) {
   return absl::StrCat("Its history is kept; `amc resume ", job.id(), "` goes on with it.");
@@ -49,7 +43,7 @@ absl::Status Submit(const SubmitArgs& args) {
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
   AMC_RETURN_IF_ERROR(UploadInputs(*client, spec));
   v1::SubmitJobRequest request;
-  request.set_request_id(args.request_id.empty() ? RandomId() : args.request_id);
+  request.set_request_id(args.request_id.empty() ? RandomHex(32) : args.request_id);
   *request.mutable_spec() = std::move(spec);
   AMC_ASSIGN_OR_RETURN(v1::Job job,
                        client->Call(client->jobs(), &v1::JobService::Stub::SubmitJob, request));

@@ -14,6 +14,7 @@
 #include "server/cli/format.h"
 #include "server/cli/json.h"
 #include "server/cli/progress.h"
+#include "server/rpc/job_state.h"
 
 namespace amc {
 namespace {
@@ -110,11 +111,6 @@ std::string JobStateName(v1::JobState state) {
   const std::string name = v1::JobState_Name(state);
   const std::string prefix = "JOB_STATE_";
   return absl::AsciiStrToLower(name.size() > prefix.size() ? name.substr(prefix.size()) : name);
-}
-
-bool HasEnded(v1::JobState state) {
-  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED ||
-         state == v1::JOB_STATE_CANCELLED;
 }
 
 absl::Status JobOutcome(const v1::Job& job, absl::string_view hint) {

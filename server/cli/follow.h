@@ -31,7 +31,6 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
 
 // "succeeded", "searching": a state as people read it.
 std::string JobStateName(v1::JobState state);
-bool HasEnded(v1::JobState state);
 
 // OK if it succeeded; otherwise its failure, with `hint` on how to go on with it.
 absl::Status JobOutcome(const v1::Job& job, absl::string_view hint);

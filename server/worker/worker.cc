@@ -7,19 +7,18 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
-#include <random>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "env/exec/exec_options.h"
+#include "server/rpc/random_hex.h"
 #include "server/worker/artifact_cache.h"
 #include "server/worker/connection.h"
 #include "server/worker/task_executor.h"
@@ -31,14 +30,9 @@ constexpr absl::Duration kPoll = absl::Seconds(20);
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kLastRetry = absl::Seconds(2);
 
-std::string NewUuid() {
-  std::random_device device;
-  return absl::StrFormat("%08x-%08x-%08x-%08x", device(), device(), device(), device());
-}
-
 v1::RegisterWorkerRequest Identity(int threads) {
   v1::RegisterWorkerRequest identity;
-  identity.set_uuid(NewUuid());
+  identity.set_uuid(RandomHex(32));
   v1::WorkerCapabilities& capabilities = *identity.mutable_capabilities();
   capabilities.set_version(std::string(Version()));
   char host[256] = {};
@@ -106,12 +100,12 @@ class Worker::Session {
 
  private:
   absl::Status LeaseLoop() {
-    std::string request_id = NewUuid();
+    std::string request_id = RandomHex(32);
     while (!draining_) {
       absl::StatusOr<std::optional<v1::Lease>> lease = connection_.Lease(request_id, kPoll);
       if (lease.ok()) {
         reachable();
-        request_id = NewUuid();
+        request_id = RandomHex(32);
         if (lease->has_value()) DoTask(**lease);
         continue;
       }
