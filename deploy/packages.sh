@@ -11,7 +11,7 @@ BUILD_PACKAGES=(
   libgtest-dev libgmock-dev)
 DEMO_PACKAGES=(dataset-fashion-mnist)
 TEST_PACKAGES=(
-  clang clang-format clang-tidy python3 python3-torch python3-torchvision python3-onnx python3-numpy python3-pil
+  clang clang-format clang-tidy python3 python3-torch python3-torchvision python3-onnx python3-numpy python3-pil python3-grpcio python3-protobuf
   libopencv-dnn-dev sqlite3 xz-utils)
 
 # Installs those of the given packages that are missing; does nothing, and needs no network, when all
