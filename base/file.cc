@@ -45,15 +45,6 @@ absl::Status WriteAll(int fd, absl::string_view bytes, const std::string& path) 
   return absl::OkStatus();
 }
 
-absl::Status SyncDirectory(const std::string& path) {
-  Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0) return ErrnoToStatus(errno, "cannot open folder", path);
-  if (::fsync(directory.get()) != 0 && errno != EINVAL) {
-    return ErrnoToStatus(errno, "cannot sync folder", path);
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::Status ErrnoToStatus(int error, absl::string_view what, absl::string_view path) {
@@ -124,7 +115,17 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
     return fail(ErrnoToStatus(errno, "cannot replace", path));
   }
   const std::string parent = std::filesystem::path(path).parent_path().string();
-  return SyncDirectory(parent.empty() ? "." : parent);
+  return SyncFolder(parent.empty() ? "." : parent);
+}
+
+absl::Status SyncFolder(const std::string& path) {
+  Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0) return ErrnoToStatus(errno, "cannot open folder", path);
+  // Some file systems have nothing to sync.
+  if (::fsync(folder.get()) != 0 && errno != EINVAL) {
+    return ErrnoToStatus(errno, "cannot sync folder", path);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status MakeDirectories(const std::string& path) {

@@ -18,6 +18,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // and syncs the folder. After a crash the old or the new content stands there, never a part.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes);
 
+// Syncs the folder's list of names, so that files made, renamed or removed in it stay so.
+absl::Status SyncFolder(const std::string& path);
+
 // Makes the folder and its parents. OK if it is there already.
 absl::Status MakeDirectories(const std::string& path);
 

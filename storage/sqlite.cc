@@ -64,8 +64,8 @@ absl::Status ToStatus(int code, int system_error, absl::string_view path, const 
   }
 }
 
-absl::Status SyncFile(const std::string& path, int flags) {
-  const int fd = open(path.c_str(), flags | O_CLOEXEC);
+absl::Status SyncFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
   const int error = fsync(fd) == 0 ? 0 : errno;
   close(fd);
@@ -268,7 +268,7 @@ absl::Status Database::BackupTo(const std::string& path) {
     }
   }
   sqlite3_close(target);
-  if (status.ok()) status = SyncFile(part, O_RDWR);
+  if (status.ok()) status = SyncFile(part);
   if (status.ok() && rename(part.c_str(), path.c_str()) != 0) {
     status = ErrnoToStatus(errno, "cannot rename", part);
   }
@@ -276,7 +276,7 @@ absl::Status Database::BackupTo(const std::string& path) {
     unlink(part.c_str());
     return status;
   }
-  return SyncFile(FolderOf(path), O_RDONLY | O_DIRECTORY);
+  return SyncFolder(FolderOf(path));
 }
 
 WorkLimit::WorkLimit(Database& database, int64_t operations)

@@ -34,6 +34,14 @@ class FileTest : public ::testing::Test {
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
+TEST_F(FileTest, SyncsFoldersAndNothingElse) {
+  EXPECT_TRUE(SyncFolder(directory_.path()).ok());
+  ASSERT_TRUE(WriteFileAtomically(Path("a"), "x").ok());
+  EXPECT_EQ(SyncFolder(Path("a")).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Message(SyncFolder(Path("none"))),
+              AllOf(HasSubstr(Path("none")), HasSubstr("No such")));
+}
+
 TEST_F(FileTest, WrittenBytesAreReadBack) {
   std::string bytes(300'000, '\0');
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 37);
