@@ -19,6 +19,10 @@
 
 namespace amc {
 
+// Channels that one walk follows, over all tensors: far above any real network, and a few hundred
+// megabytes. A file of a hundred bytes may claim any number.
+inline constexpr int64_t kMaxFollowedChannels = int64_t{1} << 25;
+
 // Disjoint sets of atoms, the smallest atom of a set being its root.
 class AtomSets {
  public:
@@ -61,6 +65,8 @@ struct FlowAxis {
   NodeId node = NodeId::kNone;  // the first reader of a constant, the producer of an activation
   int64_t conv_groups = 1;
   Atoms atoms;
+
+  int64_t size() const { return static_cast<int64_t>(atoms.size()); }
 };
 
 struct FrozenAtoms {
@@ -75,7 +81,8 @@ struct ChannelFlow {
   std::vector<FrozenAtoms> frozen;
 };
 
-// InvalidArgument if an attribute makes no sense or contradicts the shapes.
+// InvalidArgument if an attribute makes no sense or contradicts the shapes, or if there are more
+// than kMaxFollowedChannels (before anything is allocated for them).
 absl::StatusOr<ChannelFlow> TraceChannels(const Graph& graph);
 
 }  // namespace amc

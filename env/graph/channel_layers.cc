@@ -41,7 +41,7 @@ bool IsMixing(const Graph& graph, const Node& node) {
 absl::Status ChannelTracer::Conv(NodeId id) {
   if (!HasConstant(id, 1)) return Block(id, "its weight is computed");
   AMC_ASSIGN_OR_RETURN(const ConvParams conv, GetConvParams(graph_, node(id)));
-  const Atoms in = InputChannels(id, 1, conv.in_channels);
+  AMC_ASSIGN_OR_RETURN(const Atoms in, InputChannels(id, 1, conv.in_channels));
   Atoms out;
   if (IsDepthwise(conv)) {
     const int64_t multiplier = conv.out_channels / conv.in_channels;
@@ -49,7 +49,7 @@ absl::Status ChannelTracer::Conv(NodeId id) {
     for (const int32_t atom : in) out.insert(out.end(), multiplier, atom);
     UseConstant(id, 1, 0, AxisRole::kPerChannel, out);
   } else {
-    out = Fresh(conv.out_channels);
+    AMC_ASSIGN_OR_RETURN(out, Fresh(node(id).inputs[1], conv.out_channels));
     UseConstant(id, 1, 0, AxisRole::kOutput, out);
     UseConstant(id, 1, 1, AxisRole::kInput, in, conv.groups);
   }
@@ -62,8 +62,8 @@ absl::Status ChannelTracer::Gemm(NodeId id) {
   if (!HasConstant(id, 1) || gemm.trans_a) return Block(id, "is no linear layer");
   const int in_dim = gemm.trans_b ? 1 : 0;
   const Shape& weight = input(id, 1).shape;
-  const Atoms in = InputChannels(id, 1, weight[in_dim]);
-  Atoms out = Fresh(weight[1 - in_dim]);
+  AMC_ASSIGN_OR_RETURN(const Atoms in, InputChannels(id, 1, weight[in_dim]));
+  AMC_ASSIGN_OR_RETURN(Atoms out, Fresh(node(id).inputs[1], weight[1 - in_dim]));
   UseConstant(id, 1, 1 - in_dim, AxisRole::kOutput, out);
   UseConstant(id, 1, in_dim, AxisRole::kInput, in);
   UseBias(id, 2, out);
@@ -76,8 +76,8 @@ absl::Status ChannelTracer::MatMul(NodeId id) {
   }
   const Shape& weight = input(id, 1).shape;
   const int last = static_cast<int>(input(id, 0).shape.size()) - 1;
-  const Atoms in = InputChannels(id, last, weight[0]);
-  Atoms out = Fresh(weight[1]);
+  AMC_ASSIGN_OR_RETURN(const Atoms in, InputChannels(id, last, weight[0]));
+  AMC_ASSIGN_OR_RETURN(Atoms out, Fresh(node(id).inputs[1], weight[1]));
   UseConstant(id, 1, 1, AxisRole::kOutput, out);
   UseConstant(id, 1, 0, AxisRole::kInput, in);
   return SetOutput(id, last, std::move(out));

@@ -53,8 +53,10 @@ absl::Status ChannelTracer::Reshape(NodeId id) {
     return Block(id, absl::StrCat("reshapes ", ShapeToString(from), " to ", ShapeToString(to),
                                   ", which splits dimension ", axis->dim));
   }
+  const int64_t slots = axis->size() * followed->tiles * followed->repeats;
+  AMC_RETURN_IF_ERROR(Count(node(id).outputs[0], slots));
   Atoms atoms;
-  atoms.reserve(axis->atoms.size() * followed->tiles * followed->repeats);
+  atoms.reserve(static_cast<size_t>(slots));
   for (int64_t tile = 0; tile < followed->tiles; ++tile) {
     for (const int32_t atom : axis->atoms) atoms.insert(atoms.end(), followed->repeats, atom);
   }
@@ -95,11 +97,12 @@ absl::Status ChannelTracer::Concat(NodeId id) {
       if (channels_join(inputs[i])) {
         part = axis->atoms;
       } else if (input(id, i).is_constant) {
-        part = Fresh(input(id, i).shape[joined]);
+        AMC_ASSIGN_OR_RETURN(part, Fresh(inputs[i], input(id, i).shape[joined]));
         UseConstant(id, i, joined, AxisRole::kPerChannel, part);
       } else {
         if (axis != nullptr) Freeze(id, kReason, axis->atoms);
-        part = FreshFrozen(id, kReason, std::max<int64_t>(0, input(id, i).shape[joined]));
+        const int64_t size = std::max<int64_t>(0, input(id, i).shape[joined]);
+        AMC_ASSIGN_OR_RETURN(part, FreshFrozen(id, kReason, inputs[i], size));
       }
       atoms.insert(atoms.end(), part.begin(), part.end());
     }
@@ -181,9 +184,10 @@ absl::Status ChannelTracer::Pad(NodeId id) {
   }
   const int64_t stop = std::clamp<int64_t>(size + std::min<int64_t>(0, end), 0, size);
   const int64_t start = std::clamp<int64_t>(-begin, 0, stop);
-  Atoms atoms = Fresh(std::max<int64_t>(0, begin));
+  const TensorId output = node(id).outputs[0];
+  AMC_ASSIGN_OR_RETURN(Atoms atoms, Fresh(output, std::max<int64_t>(0, begin)));
   atoms.insert(atoms.end(), axis->atoms.begin() + start, axis->atoms.begin() + stop);
-  const Atoms behind = Fresh(std::max<int64_t>(0, end));
+  AMC_ASSIGN_OR_RETURN(const Atoms behind, Fresh(output, std::max<int64_t>(0, end)));
   atoms.insert(atoms.end(), behind.begin(), behind.end());
   return SetOutput(id, dim, std::move(atoms));
 }

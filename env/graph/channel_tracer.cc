@@ -17,7 +17,7 @@ absl::StatusOr<ChannelFlow> ChannelTracer::Run() && {
   for (const TensorId id : graph_.inputs) {
     const Tensor& tensor = graph_.tensor(id);
     if (!tensor.shape_known || tensor.shape.size() < 2 || tensor.shape[1] < 1) continue;
-    Atoms atoms = Fresh(tensor.shape[1]);
+    AMC_ASSIGN_OR_RETURN(Atoms atoms, Fresh(id, tensor.shape[1]));
     FreezeTerminal(absl::StrCat("input ", tensor.name), "enters the network from outside", atoms);
     AMC_RETURN_IF_ERROR(SetAxis(NodeId::kNone, id, 1, std::move(atoms)));
   }
@@ -31,11 +31,17 @@ absl::StatusOr<ChannelFlow> ChannelTracer::Run() && {
     }
   }
   FreezeSharedConstants();
-  FreezeCaptured();
+  AMC_RETURN_IF_ERROR(FreezeCaptured());
   return std::move(flow_);
 }
 
 absl::Status ChannelTracer::Visit(NodeId id) {
+  // A rule copies, freezes or joins what its node reads; what it makes besides is counted there.
+  for (const TensorId tensor : node(id).inputs) {
+    if (tensor == TensorId::kNone) continue;
+    const FlowAxis* axis = AxisOf(tensor);
+    if (axis != nullptr) AMC_RETURN_IF_ERROR(Count(tensor, axis->size()));
+  }
   if (node(id).op == Op::kUnknown) {
     const bool is_known = OpFromName(node(id).domain, node(id).op_type) != Op::kUnknown;
     return Block(id, absl::StrCat("operator ", node(id).op_type,
@@ -107,7 +113,7 @@ absl::Status ChannelTracer::Block(NodeId id, absl::string_view reason) {
     if (const FlowAxis* axis = AxisOf(tensor); axis != nullptr) Freeze(id, reason, axis->atoms);
   }
   for (const TensorId tensor : node(id).outputs) {
-    if (tensor != TensorId::kNone) SetWhole(id, tensor, reason);
+    if (tensor != TensorId::kNone) AMC_RETURN_IF_ERROR(SetWhole(id, tensor, reason));
   }
   return absl::OkStatus();
 }
@@ -130,7 +136,7 @@ void ChannelTracer::FreezeSharedConstants() {
 
 // Subgraphs (of If, Loop and the like) read tensors from outside by name. They stay serialised
 // here, so whatever tensor has a name that occurs in one stays whole.
-void ChannelTracer::FreezeCaptured() {
+absl::Status ChannelTracer::FreezeCaptured() {
   for (size_t i = 0; i < graph_.nodes.size(); ++i) {
     for (const auto& [name, attribute] : graph_.nodes[i].attributes) {
       const auto* opaque = std::get_if<OpaqueAttribute>(&attribute);
@@ -138,11 +144,13 @@ void ChannelTracer::FreezeCaptured() {
       for (const FlowAxis& axis : flow_.axes) {
         const std::string& tensor = graph_.tensor(axis.tensor).name;
         if (opaque->bytes.find(tensor) == std::string::npos) continue;
+        AMC_RETURN_IF_ERROR(Count(axis.tensor, axis.size()));
         Freeze(graph_.node_id(i), absl::StrCat("may read it from its attribute ", name),
                axis.atoms);
       }
     }
   }
+  return absl::OkStatus();
 }
 
 const FlowAxis* ChannelTracer::AxisOf(TensorId tensor) const {
@@ -150,14 +158,28 @@ const FlowAxis* ChannelTracer::AxisOf(TensorId tensor) const {
   return axis < 0 ? nullptr : &flow_.axes[axis];
 }
 
-Atoms ChannelTracer::Fresh(int64_t count) {
+absl::Status ChannelTracer::Count(TensorId tensor, int64_t channels) {
+  if (channels <= kMaxFollowedChannels - followed_) {
+    followed_ += channels;
+    return absl::OkStatus();
+  }
+  const Tensor& t = graph_.tensor(tensor);
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor ", t.name, " of shape ", ShapeToString(t.shape), ": its ", channels,
+                   " channels make ", followed_ + channels, " in the network, of which at most ",
+                   kMaxFollowedChannels, " can be followed"));
+}
+
+absl::StatusOr<Atoms> ChannelTracer::Fresh(TensorId tensor, int64_t count) {
+  AMC_RETURN_IF_ERROR(Count(tensor, count));
   Atoms atoms(static_cast<size_t>(count));
   std::iota(atoms.begin(), atoms.end(), flow_.sets.Add(count));
   return atoms;
 }
 
-Atoms ChannelTracer::FreshFrozen(NodeId id, absl::string_view reason, int64_t count) {
-  Atoms atoms = Fresh(count);
+absl::StatusOr<Atoms> ChannelTracer::FreshFrozen(NodeId id, absl::string_view reason,
+                                                 TensorId tensor, int64_t count) {
+  AMC_ASSIGN_OR_RETURN(Atoms atoms, Fresh(tensor, count));
   Freeze(id, reason, atoms);
   return atoms;
 }
@@ -180,15 +202,15 @@ void ChannelTracer::FreezeTerminal(std::string where, absl::string_view reason,
   flow_.frozen.push_back({NodeId::kNone, std::move(where), std::string(reason), atoms});
 }
 
-Atoms ChannelTracer::InputChannels(NodeId id, int dim, int64_t size) {
+absl::StatusOr<Atoms> ChannelTracer::InputChannels(NodeId id, int dim, int64_t size) {
   const FlowAxis* axis = AxisOf(node(id).inputs[0]);
-  if (axis != nullptr && axis->dim == dim && static_cast<int64_t>(axis->atoms.size()) == size) {
+  if (axis != nullptr && axis->dim == dim && axis->size() == size) {
     return axis->atoms;
   }
   const std::string reason =
       absl::StrCat("the channels of ", input(id, 0).name, " do not run along its dimension ", dim);
   if (axis != nullptr) Freeze(id, reason, axis->atoms);
-  return FreshFrozen(id, reason, size);
+  return FreshFrozen(id, reason, node(id).inputs[0], size);
 }
 
 absl::Status ChannelTracer::SetAxis(NodeId id, TensorId tensor, int dim, Atoms atoms) {
@@ -205,12 +227,13 @@ absl::Status ChannelTracer::SetAxis(NodeId id, TensorId tensor, int dim, Atoms a
   return absl::OkStatus();
 }
 
-void ChannelTracer::SetWhole(NodeId id, TensorId tensor, absl::string_view reason) {
+absl::Status ChannelTracer::SetWhole(NodeId id, TensorId tensor, absl::string_view reason) {
   const Tensor& t = graph_.tensor(tensor);
-  if (!t.shape_known || t.shape.size() < 2 || t.shape[1] < 1) return;
+  if (!t.shape_known || t.shape.size() < 2 || t.shape[1] < 1) return absl::OkStatus();
+  AMC_ASSIGN_OR_RETURN(Atoms atoms, FreshFrozen(id, reason, tensor, t.shape[1]));
   axis_of_activation_[Index(tensor)] = static_cast<int32_t>(flow_.axes.size());
-  flow_.axes.push_back(
-      {.tensor = tensor, .dim = 1, .node = id, .atoms = FreshFrozen(id, reason, t.shape[1])});
+  flow_.axes.push_back({.tensor = tensor, .dim = 1, .node = id, .atoms = std::move(atoms)});
+  return absl::OkStatus();
 }
 
 void ChannelTracer::UseConstant(NodeId id, size_t input, int dim, AxisRole role, Atoms atoms,

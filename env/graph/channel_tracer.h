@@ -48,7 +48,7 @@ class ChannelTracer {
   // Freezes what `id` reads and gives its outputs whole channels.
   absl::Status Block(NodeId id, absl::string_view reason);
   void FreezeSharedConstants();
-  void FreezeCaptured();
+  absl::Status FreezeCaptured();
 
   const Node& node(NodeId id) const { return graph_.node(id); }
   const Tensor& input(NodeId id, size_t i) const { return graph_.tensor(node(id).inputs[i]); }
@@ -61,28 +61,33 @@ class ChannelTracer {
   // The tracked axis of an activation, or null. Stays valid.
   const FlowAxis* AxisOf(TensorId tensor) const;
 
-  Atoms Fresh(int64_t count);
-  Atoms FreshFrozen(NodeId id, absl::string_view reason, int64_t count);
+  // Counts `channels` of `tensor` among those followed; InvalidArgument if they are too many.
+  absl::Status Count(TensorId tensor, int64_t channels);
+  // Atoms for `count` channels of `tensor`, counted.
+  absl::StatusOr<Atoms> Fresh(TensorId tensor, int64_t count);
+  absl::StatusOr<Atoms> FreshFrozen(NodeId id, absl::string_view reason, TensorId tensor,
+                                    int64_t count);
   void Unite(absl::Span<const int32_t> a, absl::Span<const int32_t> b);
   void Freeze(NodeId id, absl::string_view reason, absl::Span<const int32_t> atoms);
   void FreezeTerminal(std::string where, absl::string_view reason, const Atoms& atoms);
 
   // What `id` reads along `dim` of its first input, `size` channels; if another axis or none is
   // tracked there, that one is frozen and the channels are whole.
-  Atoms InputChannels(NodeId id, int dim, int64_t size);
+  absl::StatusOr<Atoms> InputChannels(NodeId id, int dim, int64_t size);
   // InvalidArgument if the shape of `tensor` has another size there.
   absl::Status SetAxis(NodeId id, TensorId tensor, int dim, Atoms atoms);
   absl::Status SetOutput(NodeId id, int dim, Atoms atoms) {
     return SetAxis(id, node(id).outputs[0], dim, std::move(atoms));
   }
   // Whole channels along dimension 1 of an activation, if it has that many.
-  void SetWhole(NodeId id, TensorId tensor, absl::string_view reason);
+  absl::Status SetWhole(NodeId id, TensorId tensor, absl::string_view reason);
   void UseConstant(NodeId id, size_t input, int dim, AxisRole role, Atoms atoms,
                    int64_t conv_groups = 1);
   void UseBias(NodeId id, size_t input, const Atoms& atoms);
 
   const Graph& graph_;
   ChannelFlow flow_;
+  int64_t followed_ = 0;
   std::vector<int32_t> axis_of_activation_;  // index into flow_.axes, -1 if none
   struct ConstantUse {
     size_t axis = 0;

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <set>
 #include <tuple>
 #include <utility>
 
@@ -68,14 +67,16 @@ class GroupBuilder {
   }
 
   void AddBarrier(const FrozenAtoms& frozen) {
-    std::set<int32_t> classes;
+    std::vector<int32_t> classes;
     for (const int32_t atom : frozen.atoms) {
       const int32_t number = class_of_root_[flow_.sets.Find(atom)];
       if (number == kNoClass) continue;  // on no axis at all
-      classes.insert(number);
+      classes.push_back(number);
       frozen_[number] = true;
     }
     if (classes.empty()) return;
+    std::sort(classes.begin(), classes.end());
+    classes.erase(std::unique(classes.begin(), classes.end()), classes.end());
     result_.barriers.push_back({.node = frozen.node,
                                 .where = frozen.where,
                                 .reason = frozen.reason,

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import struct
 import subprocess
+import time
 import unittest
 
 import numpy as np
@@ -25,10 +26,10 @@ class BadModelTest(TinyCase):
         if onnx is None:
             self.skip_or_fail("python3-onnx")
 
-    def save(self, nodes, weights=(), name="bad.onnx", outputs=("y",)):
-        graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 16, 16])],
+    def save(self, nodes, weights=(), name="bad.onnx", outputs=("y",), image=(1, 16, 16), recorded=()):
+        graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *image])],
                                   [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
-                                   for output in outputs], list(weights))
+                                   for output in outputs], list(weights), value_info=recorded)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
         model.ir_version = 7
         path = os.path.join(self.dir, name)
@@ -88,6 +89,21 @@ class BadModelTest(TinyCase):
         weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 1, 3, 3], np.zeros(36, np.float32).tobytes(), raw=True)
         weight.dims[0] = 10 * 1000 ** 3
         self.refused(self.save([conv], [weight]), "10000000000")
+
+    def test_ten_billion_channels_without_weights(self):
+        relu = helper.make_node("Relu", ["x"], ["y"], name="relu")
+        wide = self.save([relu], name="wide.onnx", image=(10 * 1000 ** 3, 1, 1))
+        mystery = helper.make_node("Mystery", ["x"], ["h"], name="riddle", domain="example")
+        relu = helper.make_node("Relu", ["h"], ["y"], name="relu")
+        recorded = helper.make_tensor_value_info("h", TensorProto.FLOAT, [1, 10 * 1000 ** 3])
+        unknown = self.save([mystery, relu], name="unknown.onnx", recorded=[recorded])
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        for path, tensor in ((wide, "x"), (unknown, "h")):
+            start = time.monotonic()
+            self.fails(1, f"{os.path.basename(path)}: .*tensor {tensor} .*10000000000.*at most", "inspect", path,
+                       preexec_fn=limit)
+            self.assertLess(time.monotonic() - start, 5)
 
 
 class BadDataTest(TinyCase):

@@ -438,6 +438,41 @@ TEST(GroupsTest, Vgg16AtFullSizeTakesUnderASecond) {
   EXPECT_LT(elapsed.count(), 1.0);
 }
 
+// What a file of a hundred bytes may claim; nothing is allocated for it.
+TEST(GroupsTest, MoreChannelsThanAnyNetworkHasAreRefused) {
+  const auto problem = [](const Graph& graph) {
+    const absl::StatusOr<Grouping> grouping = BuildGroups(graph);
+    EXPECT_EQ(grouping.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(grouping.status().message());
+  };
+  GraphBuilder wide;
+  wide.Output(wide.Op("Relu", {wide.Input({kDynamic, 10'000'000'000, 1, 1})}));
+  EXPECT_THAT(problem(wide.graph),
+              AllOf(HasSubstr("tensor input of shape Nx10000000000x1x1"), HasSubstr("33554432")));
+
+  GraphBuilder unknown;
+  const TensorId x = unknown.Input({kDynamic, 3, 8, 8});
+  const TensorId y = unknown.graph.AddTensor(
+      {.name = "recorded", .shape_known = true, .shape = {1, int64_t{1} << 34}});
+  unknown.graph.AddNode({.domain = "example", .op_type = "Mystery", .inputs = {x}, .outputs = {y}});
+  unknown.Output(y);
+  EXPECT_THAT(problem(unknown.graph),
+              AllOf(HasSubstr("tensor recorded"), HasSubstr("17179869184")));
+
+  GraphBuilder padded;
+  padded.Output(padded.Op("Pad", {padded.Input({kDynamic, 3, 1, 1}),
+                                  padded.Ints({0, int64_t{1} << 31, 0, 0, 0, 0, 0, 0})}));
+  EXPECT_THAT(problem(padded.graph), HasSubstr("2147483648 channels"));
+
+  // Many tensors, none of them too wide.
+  GraphBuilder deep;
+  TensorId at = deep.Input({kDynamic, int64_t{1} << 22, 1, 1});
+  for (int i = 0; i < 8; ++i) at = deep.Op("Relu", {at}, {}, absl::StrCat("relu", i));
+  deep.Output(at);
+  EXPECT_THAT(problem(deep.graph),
+              AllOf(HasSubstr("4194304 channels"), HasSubstr("at most 33554432")));
+}
+
 TEST(GroupsTest, ShapesThatContradictTheOperatorsAreInvalid) {
   GraphBuilder b;
   const TensorId x = b.Conv(b.Input({kDynamic, 3, 4, 4}), 6);
