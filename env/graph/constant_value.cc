@@ -24,6 +24,18 @@ int64_t Count(const Shape& shape) {
   return count.ok() ? *count : std::numeric_limits<int64_t>::max();
 }
 
+// Whether a result of this shape is computed. A zero dimension does not make the others small: what
+// loops over some of them must not take for ever.
+bool IsSmall(const Shape& shape) {
+  int64_t product = 1;
+  for (const int64_t dim : shape) {
+    if (dim == 0) continue;
+    if (dim < 0 || dim > kMaxComputedElements / product) return false;
+    product *= dim;
+  }
+  return true;
+}
+
 bool IsInteger(DataType type) {
   return type == DataType::kInt64 || type == DataType::kInt32 || type == DataType::kBool;
 }
@@ -136,14 +148,16 @@ Result Transpose(const Graph& graph, const Node& node, Inputs in) {
 Result Slice(const Graph& graph, const Node& node, Inputs in) {
   const auto slice = GetSliceParams(graph, node);
   if (!slice.ok()) return std::nullopt;
+  const Shape& shape = OutputShape(graph, node);
   const std::vector<int64_t> from = RowMajor(in[0]->shape);
   std::vector<int64_t> strides = from;
   int64_t offset = 0;
+  if (Count(shape) == 0) return Strided(*in[0], shape, strides, offset);
   for (const SliceParams::Range& range : slice->ranges) {
     offset += range.start * from[range.axis];
     strides[range.axis] = from[range.axis] * range.step;
   }
-  return Strided(*in[0], OutputShape(graph, node), strides, offset);
+  return Strided(*in[0], shape, strides, offset);
 }
 
 Result Gather(const Graph& graph, const Node& node, Inputs in) {
@@ -156,7 +170,7 @@ Result Gather(const Graph& graph, const Node& node, Inputs in) {
   Shape shape(in[0]->shape.begin(), in[0]->shape.begin() + axis);
   shape.insert(shape.end(), in[1]->shape.begin(), in[1]->shape.end());
   shape.insert(shape.end(), in[0]->shape.begin() + axis + 1, in[0]->shape.end());
-  if (Count(shape) > kMaxComputedElements) return std::nullopt;
+  if (!IsSmall(shape)) return std::nullopt;
   const Shape outer(in[0]->shape.begin(), in[0]->shape.begin() + axis);
   const Shape inner(in[0]->shape.begin() + axis + 1, in[0]->shape.end());
   const auto element = static_cast<size_t>(ElementSize(in[0]->type));
@@ -181,7 +195,7 @@ Result Gather(const Graph& graph, const Node& node, Inputs in) {
 Result Concat(const Graph& graph, const Node& node, Inputs in) {
   const Shape& shape = OutputShape(graph, node);
   const auto axis = GetAxis(graph, node);
-  if (!axis.ok() || Count(shape) > kMaxComputedElements) return std::nullopt;
+  if (!axis.ok() || !IsSmall(shape)) return std::nullopt;
   const Shape outer(shape.begin(), shape.begin() + *axis);
   KnownValue out{.type = in[0]->type, .shape = shape};
   const auto element = static_cast<size_t>(ElementSize(out.type));
@@ -245,10 +259,7 @@ Result ShapeOf(const Graph& graph, const Node& node) {
 Result ConstantOfShape(const Node& node, Inputs in) {
   if (in[0]->type != DataType::kInt64 || !in[0]->is_constant()) return std::nullopt;
   const Shape shape = Integers(*in[0]);
-  if (std::any_of(shape.begin(), shape.end(), [](int64_t dim) { return dim < 0; }) ||
-      Count(shape) > kMaxComputedElements) {
-    return std::nullopt;
-  }
+  if (!IsSmall(shape)) return std::nullopt;
   KnownValue element{.type = DataType::kFloat, .data = Pack(std::vector<float>{0})};
   if (const auto it = node.attributes.find("value"); it != node.attributes.end()) {
     const auto* value = std::get_if<TensorValue>(&it->second);
@@ -331,7 +342,7 @@ std::optional<Shape> Broadcast(const Shape& a, const Shape& b) {
     if (x != y && x != 1 && y != 1) return std::nullopt;
     out[out.size() - 1 - i] = x == 1 ? y : x;
   }
-  if (Count(out) > kMaxComputedElements) return std::nullopt;
+  if (!IsSmall(out)) return std::nullopt;
   return out;
 }
 

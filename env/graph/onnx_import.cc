@@ -168,13 +168,8 @@ class Reader {
                                     graph_.batch_symbol, "\" of another input"));
       }
     }
-    const absl::StatusOr<int64_t> elements = NumElements(declared.shape);
-    if (!elements.ok()) return Annotate(elements.status(), what);
-    if (*elements > kMaxTensorElements) {
-      return Invalid(absl::StrCat(what, ": shape ", ShapeToString(declared.shape), " has ",
-                                  *elements, " elements, more than 2^34: a corrupt dimension"));
-    }
-    return absl::OkStatus();
+    const absl::Status status = CheckShape(declared.shape);
+    return status.ok() ? status : Annotate(status, what);
   }
 
   // All outputs first, because nodes may stand in any order.
@@ -337,8 +332,7 @@ class Reader {
       const std::string& symbol = declared.symbols[axis];
       if (symbol.empty() || symbol != graph_.batch_symbol) return;  // it may be any size
     }
-    const absl::StatusOr<int64_t> elements = NumElements(declared.shape);
-    if (!declared.known || !elements.ok() || *elements > kMaxTensorElements) return;
+    if (!declared.known || !CheckShape(declared.shape).ok()) return;
     tensor.shape = std::move(declared.shape);
     tensor.shape_known = true;
   }

@@ -199,8 +199,7 @@ void ReadOutput(const onnx::TypeProto& type, Tensor& output) {
     if (dim.has_dim_value()) shape[i] = dim.dim_value();
     if (shape[i] == kDynamic && declared.symbols[i] != kBatchSymbol) return;
   }
-  const absl::StatusOr<int64_t> elements = NumElements(shape);
-  if (!elements.ok() || *elements > kMaxTensorElements) return;
+  if (!CheckShape(shape).ok()) return;
   output.shape = std::move(shape);
   output.shape_known = true;
 }

@@ -93,14 +93,12 @@ absl::StatusOr<TensorValue> TakeTensor(onnx::TensorProto& proto, absl::string_vi
   for (const int64_t dim : value.shape) {
     if (dim < 0) return Invalid(what, absl::StrCat("has the negative dimension ", dim));
   }
-  const absl::StatusOr<int64_t> elements = NumElements(value.shape);
-  if (!elements.ok()) return Annotate(elements.status(), what);
-  if (*elements > kMaxTensorElements) {
-    return Invalid(what, absl::StrCat("shape ", ShapeToString(value.shape), " has ", *elements,
-                                      " elements, more than 2^34: a corrupt dimension"));
+  if (const absl::Status status = CheckShape(value.shape); !status.ok()) {
+    return Annotate(status, what);
   }
+  AMC_ASSIGN_OR_RETURN(const int64_t elements, NumElements(value.shape));
   if (proto.has_raw_data()) {
-    const int64_t expected = *elements * ElementSize(value.type);
+    const int64_t expected = elements * ElementSize(value.type);
     if (static_cast<int64_t>(proto.raw_data().size()) != expected) {
       return Invalid(what, absl::StrCat("holds ", proto.raw_data().size(), " bytes, expected ",
                                         expected, " for ", DataTypeName(value.type), " of shape ",
@@ -110,7 +108,7 @@ absl::StatusOr<TensorValue> TakeTensor(onnx::TensorProto& proto, absl::string_vi
     return value;
   }
   AMC_ASSIGN_OR_RETURN(Buffer bytes,
-                       PackTyped(proto, value.type, *elements,
+                       PackTyped(proto, value.type, elements,
                                  absl::StrCat(what, " of shape ", ShapeToString(value.shape))));
   value.data = std::make_shared<const Buffer>(std::move(bytes));
   return value;

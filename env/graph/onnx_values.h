@@ -14,7 +14,7 @@
 namespace amc {
 
 // Takes the bytes out of `proto`. InvalidArgument, starting with `what`: external or segmented
-// data, a type that the graph does not have, a negative dimension, more than kMaxTensorElements
+// data, a type that the graph does not have, a negative dimension, a shape that CheckShape refuses
 // (nothing is allocated for them), a number of bytes or values that contradicts the shape.
 absl::StatusOr<TensorValue> TakeTensor(onnx::TensorProto& proto, absl::string_view what);
 

@@ -212,6 +212,9 @@ absl::StatusOr<Shape> ConcatShape(const Graph& graph, const Node& node) {
                                     " along axis ", axis));
     }
     out[static_cast<size_t>(axis)] += in[static_cast<size_t>(axis)];
+    if (const absl::Status status = CheckShape(out); !status.ok()) {
+      return NodeError(graph, node, status.message());
+    }
   }
   return out;
 }
@@ -473,12 +476,9 @@ absl::StatusOr<Shape> FirstOutputShape(const Graph& graph, const Node& node) {
 
 absl::Status SetShape(Graph& graph, const Node& node, TensorId id, Shape shape) {
   if (id == TensorId::kNone) return absl::OkStatus();
-  const absl::StatusOr<int64_t> elements = NumElements(shape);
-  if (!elements.ok() || *elements > kMaxTensorElements) {
-    return NodeError(
-        graph, node,
-        absl::StrCat("output ", graph.tensor(id).name, " of shape ", ShapeToString(shape),
-                     " has more than 2^34 elements: a corrupt dimension"));
+  if (const absl::Status status = CheckShape(shape); !status.ok()) {
+    return NodeError(graph, node,
+                     absl::StrCat("output ", graph.tensor(id).name, ": ", status.message()));
   }
   graph.tensor(id).shape = std::move(shape);
   graph.tensor(id).shape_known = true;
@@ -497,6 +497,24 @@ absl::Status InferSplit(Graph& graph, const Node& node) {
 }
 
 }  // namespace
+
+absl::Status CheckShape(const Shape& shape) {
+  int64_t product = 1;
+  for (const int64_t dim : shape) {
+    if (dim == kDynamic || dim == 0) continue;
+    if (dim < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("shape ", ShapeToString(shape), " has the negative dimension ", dim));
+    }
+    if (dim > kMaxTensorElements / product) {
+      return absl::InvalidArgumentError(absl::StrCat("shape ", ShapeToString(shape),
+                                                     " multiplies to more than 2^34, zeros aside: "
+                                                     "a corrupt dimension"));
+    }
+    product *= dim;
+  }
+  return absl::OkStatus();
+}
 
 absl::Status InferNodeShapes(Graph& graph, const Node& node) {
   if (node.op == Op::kConstant) return absl::OkStatus();

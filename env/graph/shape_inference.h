@@ -11,6 +11,12 @@ namespace amc {
 // A tensor of more elements (per image, where the batch is dynamic) is refused as corrupt.
 inline constexpr int64_t kMaxTensorElements = int64_t{1} << 34;
 
+// InvalidArgument, naming the shape, if a dimension is negative or the dimensions, zeros and the
+// dynamic batch aside, multiply to more than kMaxTensorElements. Every shape from outside and every
+// inferred one passes here, so that no product of some of a tensor's dimensions overflows, though a
+// zero among them hides how large the others are.
+absl::Status CheckShape(const Shape& shape);
+
 // Recomputes the shape of every output of a known operator in topological order (weightless
 // constants suffice, except where an operator reads values: Reshape targets, Pad amounts, Slice
 // ranges). Outputs of unknown operators keep the shape that is recorded, if any. InvalidArgument

@@ -304,5 +304,19 @@ TEST(ConstantFoldingTest, UnknownOperatorsAreAskedFor) {
   EXPECT_FALSE(r.Result().shape_known);
 }
 
+// What would loop over the dimensions before a zero gives up instead.
+TEST(ConstantFoldingTest, HugeDimensionsBehindAZeroAreNotWalked) {
+  constexpr int64_t kHuge = int64_t{1} << 33;
+  Raw gather;
+  gather.Fold(
+      gather.Op("Relu", {gather.Op("Gather", {gather.Floats({kHuge, 1, 0}, {}), gather.Int(0)},
+                                   {{"axis", int64_t{1}}})}));
+  EXPECT_THAT(gather.Operators(), ElementsAre("Gather", "Relu"));
+  Raw concat;
+  const TensorId empty = concat.Floats({kHuge, 1, 0}, {});
+  concat.Fold(concat.Op("Relu", {concat.Op("Concat", {empty, empty}, {{"axis", int64_t{2}}})}));
+  EXPECT_THAT(concat.Operators(), ElementsAre("Concat", "Relu"));
+}
+
 }  // namespace
 }  // namespace amc

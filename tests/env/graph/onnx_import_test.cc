@@ -344,13 +344,43 @@ TEST(OnnxImportTest, CorruptDimensionsAreRefusedWithoutAllocating) {
                 auto& tensor = *m.mutable_graph()->mutable_initializer(1);
                 for (int i = 0; i < 8; ++i) tensor.add_dims(int64_t{1} << 20);
               }),
-              AllOf(HasSubstr("conv.bias"), HasSubstr("2^62")));
+              AllOf(HasSubstr("conv.bias"), HasSubstr("2^34")));
   EXPECT_THAT(
       ProblemAfter([](auto& m) {
         m.mutable_graph()->mutable_input(0)->clear_type();
         SetValue(m.mutable_graph()->mutable_input(0), "input", {"batch", "3", "10000000000", "8"});
       }),
       AllOf(HasSubstr("input input"), HasSubstr("2^34")));
+}
+
+// Such a tensor has no elements, so that its other dimensions need no bytes to be there.
+TEST(OnnxImportTest, HugeDimensionsBehindAZeroAreRefused) {
+  constexpr int64_t kHuge = int64_t{1} << 62;
+  EXPECT_THAT(ProblemAfter([](auto& m) {
+                auto& tensor = *m.mutable_graph()->mutable_initializer(1);
+                tensor.clear_float_data();
+                tensor.clear_dims();
+                for (const int64_t dim : {kHuge, int64_t{1}, int64_t{0}}) tensor.add_dims(dim);
+              }),
+              AllOf(HasSubstr("conv.bias"), HasSubstr("2^34")));
+  // Two that are fine alone, joined or multiplied.
+  const auto with = [](const std::string& op_type, const Shape& a, const Shape& b) {
+    return ProblemAfter([&](onnx::ModelProto& m) {
+      AddFloats(m, "a", a);
+      AddFloats(m, "b", b);
+      auto* node = AddNode(m, op_type, "join", {"a", "b"}, {"joined"});
+      if (op_type != "Concat") return;
+      auto* axis = node->add_attribute();
+      axis->set_name("axis");
+      axis->set_type(onnx::AttributeProto::INT);
+      axis->set_i(0);
+    });
+  };
+  constexpr int64_t kLarge = int64_t{1} << 33;
+  EXPECT_THAT(with("MatMul", {kLarge, 0}, {0, kLarge}),
+              AllOf(HasSubstr("join"), HasSubstr("2^34")));
+  EXPECT_THAT(with("Concat", {2 * kLarge, 0}, {2 * kLarge, 0}),
+              AllOf(HasSubstr("join"), HasSubstr("2^34")));
 }
 
 TEST(OnnxImportTest, ForeignWeightsAreRefused) {
