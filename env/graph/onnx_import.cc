@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "base/utf8.h"
 #include "env/graph/batch_axis.h"
 #include "env/graph/constant_folding.h"
 #include "env/graph/onnx_operators.h"
@@ -49,6 +50,58 @@ absl::StatusOr<onnx::ModelProto> Parse(absl::string_view bytes) {
   return model;
 }
 
+absl::Status CheckName(absl::string_view name, absl::string_view where) {
+  const size_t good = Utf8Prefix(name);
+  if (good == name.size()) return absl::OkStatus();
+  return Invalid(absl::StrCat(where, ": \"", ToUtf8(name), "\" is not UTF-8 from byte ", good,
+                              " on, as ONNX wants it: rename it and export the model again"));
+}
+
+template <typename Protos>
+absl::Status CheckNamesOf(const Protos& protos, absl::string_view what) {
+  for (int i = 0; i < protos.size(); ++i) {
+    AMC_RETURN_IF_ERROR(CheckName(protos.Get(i).name(), absl::StrCat("name of ", what, " ", i)));
+  }
+  return absl::OkStatus();
+}
+
+// What a network's parts are called ends in jobs, policies and messages, which cannot hold other
+// bytes than UTF-8. What is only carried along (documentation, metadata, attributes) may be any.
+absl::Status CheckNames(const onnx::ModelProto& model) {
+  const onnx::GraphProto& graph = model.graph();
+  AMC_RETURN_IF_ERROR(CheckName(model.producer_name(), "producer"));
+  AMC_RETURN_IF_ERROR(CheckName(model.producer_version(), "version of the producer"));
+  for (const auto& import : model.opset_import()) {
+    AMC_RETURN_IF_ERROR(CheckName(import.domain(), "domain of an opset"));
+  }
+  AMC_RETURN_IF_ERROR(CheckName(graph.name(), "name of the graph"));
+  AMC_RETURN_IF_ERROR(CheckNamesOf(graph.initializer(), "initializer"));
+  AMC_RETURN_IF_ERROR(CheckNamesOf(graph.input(), "input"));
+  AMC_RETURN_IF_ERROR(CheckNamesOf(graph.output(), "output"));
+  AMC_RETURN_IF_ERROR(CheckNamesOf(graph.node(), "node"));
+  for (const onnx::ValueInfoProto& input : graph.input()) {
+    for (const auto& dim : input.type().tensor_type().shape().dim()) {
+      AMC_RETURN_IF_ERROR(
+          CheckName(dim.dim_param(), absl::StrCat("dimension of input ", input.name())));
+    }
+  }
+  for (int i = 0; i < graph.node_size(); ++i) {
+    const onnx::NodeProto& node = graph.node(i);
+    const std::string of_node = absl::StrCat(" of node ", i, " ", node.name());
+    AMC_RETURN_IF_ERROR(CheckName(node.op_type(), absl::StrCat("operator", of_node)));
+    AMC_RETURN_IF_ERROR(CheckName(node.domain(), absl::StrCat("domain", of_node)));
+    for (const std::string& name : node.input()) {
+      AMC_RETURN_IF_ERROR(CheckName(name, absl::StrCat("input", of_node)));
+    }
+    for (const std::string& name : node.output()) {
+      AMC_RETURN_IF_ERROR(CheckName(name, absl::StrCat("output", of_node)));
+    }
+    AMC_RETURN_IF_ERROR(CheckNamesOf(
+        node.attribute(), absl::StrCat(node.op_type(), " ", node.name(), ", attribute")));
+  }
+  return absl::OkStatus();
+}
+
 // Turns one ModelProto into a Graph, nodes in topological order, nothing inferred or folded yet.
 // Takes the weights out of the proto.
 class Reader {
@@ -56,6 +109,7 @@ class Reader {
   explicit Reader(onnx::ModelProto& model) : model_(model), proto_(*model.mutable_graph()) {}
 
   absl::StatusOr<Graph> Run() && {
+    AMC_RETURN_IF_ERROR(CheckNames(model_));
     AMC_RETURN_IF_ERROR(ReadHeader());
     AMC_RETURN_IF_ERROR(CheckNodes(model_, graph_.opsets));
     AMC_RETURN_IF_ERROR(ReadInitializers());

@@ -383,6 +383,48 @@ TEST(OnnxImportTest, HugeDimensionsBehindAZeroAreRefused) {
               AllOf(HasSubstr("join"), HasSubstr("2^34")));
 }
 
+// Jobs and policies hold names in protobuf strings, which no reader takes with other bytes.
+TEST(OnnxImportTest, NamesThatAreNotUtf8AreRefusedAndSaidWhere) {
+  const std::string bad = "caf\xE9";
+  const auto said = AllOf(HasSubstr("\"caf\xEF\xBF\xBD\""), HasSubstr("from byte 3"));
+  const auto first = [](onnx::ModelProto& m) { return m.mutable_graph()->mutable_node(0); };
+  const std::vector<std::pair<std::string, std::function<void(onnx::ModelProto&)>>> places = {
+      {"name of node 0", [&](auto& m) { first(m)->set_name(bad); }},
+      {"operator of node 0", [&](auto& m) { first(m)->set_op_type(bad); }},
+      {"domain of node 0", [&](auto& m) { first(m)->set_domain(bad); }},
+      {"input of node 0", [&](auto& m) { first(m)->set_input(0, bad); }},
+      {"output of node 0", [&](auto& m) { first(m)->set_output(0, bad); }},
+      {"attribute 0", [&](auto& m) { first(m)->mutable_attribute(0)->set_name(bad); }},
+      {"initializer 1", [&](auto& m) { m.mutable_graph()->mutable_initializer(1)->set_name(bad); }},
+      {"input 0", [&](auto& m) { m.mutable_graph()->mutable_input(0)->set_name(bad); }},
+      {"output 0", [&](auto& m) { m.mutable_graph()->mutable_output(0)->set_name(bad); }},
+      {"graph", [&](auto& m) { m.mutable_graph()->set_name(bad); }},
+      {"producer", [&](auto& m) { m.set_producer_name(bad); }},
+      {"dimension of input input",
+       [&](auto& m) {
+         m.mutable_graph()->mutable_input(0)->clear_type();
+         SetValue(m.mutable_graph()->mutable_input(0), "input", {bad, "3", "8", "8"});
+       }},
+  };
+  for (const auto& [where, change] : places) {
+    EXPECT_THAT(ProblemAfter(change), AllOf(HasSubstr(where), said)) << where;
+  }
+}
+
+TEST(OnnxImportTest, MetadataMayHoldAnyBytesAndKeepsThem) {
+  onnx::ModelProto model = SmallModel();
+  auto& entry = *model.add_metadata_props();
+  entry.set_key("caf\xE9");
+  entry.set_value("\xFF");
+  EXPECT_EQ(ImportOk(model).metadata.at("caf\xE9"), "\xFF");
+}
+
+TEST(OnnxImportTest, NamesInAnyScriptAreKept) {
+  onnx::ModelProto model = SmallModel();
+  model.mutable_graph()->mutable_node(0)->set_name("\xE5\x8D\xB7\xE7\xA9\x8D");
+  EXPECT_EQ(ImportOk(model).nodes[0].name, "\xE5\x8D\xB7\xE7\xA9\x8D");
+}
+
 TEST(OnnxImportTest, ForeignWeightsAreRefused) {
   EXPECT_THAT(
       ProblemAfter([](auto& m) {
