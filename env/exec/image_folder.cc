@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "base/status_macros.h"
 #include "env/exec/image_codec.h"
+#include "env/exec/pack_header.h"
 
 namespace amc {
 namespace {
@@ -69,6 +70,9 @@ absl::StatusOr<std::vector<LabelledFile>> ListImages(const std::string& path,
   if (files.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": no class folders (want DIR/CLASS/*.png, .jpg or .jpeg)"));
+  }
+  if (const absl::Status status = CheckClassNames(class_names); !status.ok()) {
+    return Annotate(status, path);
   }
   return files;
 }

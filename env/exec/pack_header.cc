@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "base/utf8.h"
 
 namespace amc {
 namespace {
@@ -73,10 +74,19 @@ absl::Status CheckPackHeader(const PackHeader& header) {
                                                      preprocessing.deviation[c]));
     }
   }
-  if (header.class_names.empty()) return absl::InvalidArgumentError("no classes");
-  for (const std::string& name : header.class_names) {
+  return CheckClassNames(header.class_names);
+}
+
+absl::Status CheckClassNames(absl::Span<const std::string> names) {
+  if (names.empty()) return absl::InvalidArgumentError("no classes");
+  for (const std::string& name : names) {
     if (name.find('\n') != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("class name with a line break: ", name));
+      return absl::InvalidArgumentError(
+          absl::StrCat("class name with a line break: ", ToUtf8(name)));
+    }
+    if (const size_t good = Utf8Prefix(name); good != name.size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("class name that is not UTF-8 from byte ", good, " on: ", ToUtf8(name)));
     }
   }
   return absl::OkStatus();

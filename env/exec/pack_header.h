@@ -32,8 +32,11 @@ struct PackHeader {
 };
 
 // InvalidArgument unless sizes are in range (small enough that no product of them overflows), the
-// preprocessing fits the channels, and there are classes.
+// preprocessing fits the channels, and the class names pass.
 absl::Status CheckPackHeader(const PackHeader& header);
+
+// InvalidArgument if there are none, or about the first that is not one line of UTF-8.
+absl::Status CheckClassNames(absl::Span<const std::string> names);
 
 // Every label in [0, classes), or InvalidArgument about the first that is not.
 absl::Status CheckLabels(absl::Span<const int32_t> labels, size_t classes);

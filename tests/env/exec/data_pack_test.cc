@@ -119,6 +119,7 @@ TEST_F(DataPackTest, EditedHeadersAreRefused) {
   ExpectRefused(edit("height: 1", "height: 9"), "its header asks for");
   ExpectRefused(edit("reward: 2", "reward: 9"), "its header asks for");
   ExpectRefused(edit("class: cat", "clans: cat"), "unknown header line");
+  ExpectRefused(edit("class: cat", "class: c\xE9t"), "not UTF-8 from byte 1 on: c\xEF\xBF\xBDt");
   ExpectRefused(edit("0.100000001", "-.100000001"), "deviation -0.1");
   ExpectRefused(edit("0.5 0.25", "nan 0.25"), "mean nan");
   std::string padding = bytes;
@@ -147,6 +148,10 @@ TEST_F(DataPackTest, InconsistentContentsAreNotWritten) {
   contents.images.pixels.pop_back();
   EXPECT_THAT(std::string(SerializePack(contents).status().message()),
               HasSubstr("need 16 bytes of pixels, there are 15"));
+  contents = SmallPack();
+  contents.images.class_names[1] = "ch\xE8vre";
+  EXPECT_THAT(std::string(SerializePack(contents).status().message()),
+              HasSubstr("not UTF-8 from byte 2 on: ch\xEF\xBF\xBDvre"));
 }
 
 // Image i of `size` one-pixel images has the pixel value first + i.

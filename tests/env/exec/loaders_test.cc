@@ -249,6 +249,14 @@ TEST_F(LoadersTest, FoldersWithoutImagesAreRefused) {
   EXPECT_EQ(LoadImageFolder(root() + "/none", {}).status().code(), absl::StatusCode::kNotFound);
 }
 
+// Before any image is decoded.
+TEST_F(LoadersTest, ClassFoldersAreNamedInUtf8) {
+  Write("data/h\xC3\xA9ron/1.png", "not decoded");
+  Write("data/h\xE9ron/1.png", "not decoded");
+  ExpectError(LoadImageFolder(root() + "/data", {}),
+              {"/data", "not UTF-8 from byte 1 on: h\xEF\xBF\xBDron"});
+}
+
 TEST_F(LoadersTest, MixedSizesNeedAResize) {
   Write("data/c/1.png", EncodePng(4, 2, Filled(4, 2, {9, 9, 9}), PNG_FORMAT_RGB));
   Write("data/c/2.png", EncodePng(3, 3, Filled(3, 3, {7, 7, 7}), PNG_FORMAT_RGB));
