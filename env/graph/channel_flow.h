@@ -19,8 +19,8 @@
 
 namespace amc {
 
-// Channels that one walk follows, over all tensors: far above any real network, and a few hundred
-// megabytes. A file of a hundred bytes may claim any number.
+// Channels that one walk follows, over all tensors: far above any real network, and about two
+// gigabytes. A file of a hundred bytes may claim any number.
 inline constexpr int64_t kMaxFollowedChannels = int64_t{1} << 25;
 
 // Disjoint sets of atoms, the smallest atom of a set being its root.
