@@ -40,19 +40,24 @@ v1::Episode ToProto(const EvaluatedEpisode& evaluated, const Environment& env) {
   v1::Episode out;
   out.set_number(episode.number);
   out.set_state(v1::EPISODE_STATE_DONE);
-  // Agents that propose whole candidates record no walk; their steps are the policy's decisions.
+  // A policy has a decision for every group, the walk a step for each that has a choice. Agents
+  // that propose whole candidates record actions but no observations.
   const Grouping& grouping = env.grouping();
-  for (size_t i = 0; i < episode.policy.decisions.size(); ++i) {
-    const Decision& decision = episode.policy.decisions[i];
-    const int group = grouping.FindGroup(decision.target);
-    AMC_CHECK(group >= 0) << "episode " << episode.number << ": no group " << decision.target;
-    const int64_t channels = grouping.groups[static_cast<size_t>(group)].channels;
+  size_t asked = 0;
+  for (const Decision& decision : episode.policy.decisions) {
+    const int found = grouping.FindGroup(decision.target);
+    AMC_CHECK(found >= 0) << "episode " << episode.number << ": no group " << decision.target;
+    const auto group = static_cast<size_t>(found);
     v1::Step* step = out.add_steps();
     step->set_group(decision.target);
     step->set_kept(decision.kept);
-    step->set_channels(channels);
-    step->set_executed(static_cast<double>(decision.kept) / static_cast<double>(channels));
-    step->set_action(i < episode.actions.size() ? episode.actions[i] : step->executed());
+    step->set_channels(grouping.groups[group].channels);
+    step->set_executed(static_cast<double>(decision.kept) /
+                       static_cast<double>(grouping.groups[group].channels));
+    step->set_action(step->executed());
+    if (env.lattice().choices(group).size() < 2) continue;
+    const size_t i = asked++;
+    if (i < episode.actions.size()) step->set_action(episode.actions[i]);
     if (i < episode.observations.size()) {
       for (const float feature : episode.observations[i].features) step->add_observation(feature);
     }
