@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 #include <utility>
 
@@ -147,6 +148,19 @@ absl::StatusOr<std::string> ArtifactStore::Get(const std::string& digest) const 
         absl::StrCat("artifact ", digest, ": the bytes in ", path, " have sha256 ", stored));
   }
   return bytes;
+}
+
+bool ArtifactStore::Verify(const std::string& digest) const {
+  constexpr size_t kChunk = size_t{1} << 20;
+  if (!Contains(digest)) return false;
+  std::ifstream file(FilePath(root_, digest), std::ios::binary);
+  Sha256 hash;
+  std::string buffer(kChunk, '\0');
+  while (file) {
+    file.read(buffer.data(), static_cast<std::streamsize>(kChunk));
+    hash.Update(absl::string_view(buffer.data(), static_cast<size_t>(file.gcount())));
+  }
+  return file.eof() && hash.HexDigest() == digest;
 }
 
 absl::Status ArtifactStore::Remove(const std::string& digest) {

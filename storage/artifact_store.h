@@ -47,6 +47,8 @@ class ArtifactStore {
   absl::StatusOr<std::string> Path(const std::string& digest) const;
   // The bytes, verified against the digest (DataLoss if they differ).
   absl::StatusOr<std::string> Get(const std::string& digest) const;
+  // Whether the bytes are there and are those that their name promises.
+  bool Verify(const std::string& digest) const;
   absl::Status Remove(const std::string& digest);
 
  private:

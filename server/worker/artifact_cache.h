@@ -25,19 +25,23 @@ class ArtifactCache {
       v1::ArtifactService::StubInterface* stub);
 
   // Where the artifact's bytes lie. NotFound if the server does not have it, DataLoss if its copy
-  // is damaged, ResourceExhausted if the disk is full, Unavailable if the server cannot be reached.
-  absl::StatusOr<std::string> Path(const std::string& digest, const Progress& progress);
+  // is damaged, ResourceExhausted if the disk is full. While the server cannot be reached it tries
+  // again, and goes on where it was cut, until `cancelled` (then Unavailable or Cancelled).
+  absl::StatusOr<std::string> Path(const std::string& digest, const Progress& progress,
+                                   const std::function<bool()>& cancelled);
 
-  // Hands an artifact to the server and returns its digest. Idempotent.
+  // Hands an artifact to the server and returns its digest. Idempotent; patient as Path.
   absl::StatusOr<std::string> Upload(const std::string& bytes, v1::ArtifactKind kind,
-                                     const std::string& name);
+                                     const std::string& name,
+                                     const std::function<bool()>& cancelled);
 
  private:
   ArtifactCache(std::unique_ptr<ArtifactStore> local, std::unique_ptr<ArtifactStore> shared,
                 v1::ArtifactService::StubInterface* stub)
       : local_(std::move(local)), shared_(std::move(shared)), stub_(stub) {}
 
-  absl::Status Download(const std::string& digest, const Progress& progress);
+  absl::Status Download(const std::string& digest, const Progress& progress,
+                        const std::function<bool()>& cancelled);
 
   const std::unique_ptr<ArtifactStore> local_;
   const std::unique_ptr<ArtifactStore> shared_;  // may be null

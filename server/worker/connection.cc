@@ -11,6 +11,8 @@ namespace amc {
 namespace {
 
 constexpr absl::Duration kTimeout = absl::Seconds(20);
+// A heartbeat that is swallowed must leave time for another one within the lease's term (15 s).
+constexpr absl::Duration kHeartbeatTimeout = absl::Seconds(4);
 
 void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
   context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
@@ -96,7 +98,7 @@ absl::StatusOr<v1::HeartbeatResponse> Connection::Heartbeat(const v1::TaskProgre
   if (progress != nullptr) *request.add_leases() = *progress;
   v1::HeartbeatResponse response;
   AMC_RETURN_IF_ERROR(
-      Call(&v1::WorkerService::StubInterface::Heartbeat, request, response, kTimeout));
+      Call(&v1::WorkerService::StubInterface::Heartbeat, request, response, kHeartbeatTimeout));
   MutexLock lock(&mutex_);
   if (response.heartbeat_ms() > 0) {
     heartbeat_interval_ = absl::Milliseconds(response.heartbeat_ms());

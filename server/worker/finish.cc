@@ -123,9 +123,9 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   AMC_ASSIGN_OR_RETURN(const std::string original_bytes, ReadFile(work.model_path));
   result.set_original_bytes(static_cast<int64_t>(original_bytes.size()));
   result.set_compressed_bytes(static_cast<int64_t>(bytes->size()));
-  AMC_ASSIGN_OR_RETURN(
-      const std::string digest,
-      cache.Upload(*bytes, v1::ARTIFACT_KIND_MODEL, absl::StrCat(spec.name(), " compressed")));
+  AMC_ASSIGN_OR_RETURN(const std::string digest,
+                       cache.Upload(*bytes, v1::ARTIFACT_KIND_MODEL,
+                                    absl::StrCat(spec.name(), " compressed"), cancelled));
   result.set_model(digest);
   return result;
 }

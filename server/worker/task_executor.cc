@@ -105,8 +105,8 @@ absl::StatusOr<Workspace*> TaskExecutor::Open(const v1::JobSpec& spec,
   const ArtifactCache::Progress download = [&](int64_t done, int64_t total) {
     progress("downloading", done, total);
   };
-  AMC_ASSIGN_OR_RETURN(work->model_path, cache_->Path(spec.model(), download));
-  AMC_ASSIGN_OR_RETURN(const std::string pack_path, cache_->Path(spec.data(), download));
+  AMC_ASSIGN_OR_RETURN(work->model_path, cache_->Path(spec.model(), download, cancelled));
+  AMC_ASSIGN_OR_RETURN(const std::string pack_path, cache_->Path(spec.data(), download, cancelled));
   AMC_RETURN_IF_ERROR(CheckCancelled(cancelled));
   AMC_ASSIGN_OR_RETURN(work->graph, LoadOnnx(work->model_path));
   AMC_ASSIGN_OR_RETURN(work->pack, DataPack::Open(pack_path));

@@ -153,13 +153,20 @@ class Worker::Session {
     current_.reset();
   }
 
-  // Until the server has taken the completion or refused it for good.
-  void Deliver(const v1::CompleteTaskRequest& completion, const std::string& what) {
+  // Until the server has taken the completion. A result that it refuses as invalid becomes an error
+  // of the task: dropped, it would only be computed again, and refused again.
+  void Deliver(v1::CompleteTaskRequest completion, const std::string& what) {
     while (!stopping_ && !lost_) {
       const absl::Status status = connection_.Complete(completion);
       if (status.ok()) {
         reachable();
         return;
+      }
+      if (absl::IsInvalidArgument(status) && completion.has_result()) {
+        AMC_LOG(kError) << what << ": the server refuses the result: " << status;
+        *completion.mutable_error() =
+            TaskExecutor::ToTaskError(Annotate(status, "the server refused the result"));
+        continue;
       }
       const bool session_lost = absl::IsUnauthenticated(status) && connection_.refusal().ok();
       if ((!session_lost && !WorthRepeating(status)) || !WaitToRetry(status).ok()) {
