@@ -28,8 +28,9 @@ absl::StatusOr<Precision> ParsePrecision(absl::string_view name);  // "fp32", "b
 void TuneProcess(int threads);
 int NumThreads();
 
-// Everything that may change a result bit: CPU instruction set, libtorch version, threads, batch,
-// device, precision. "cpu:avx512_bf16:torch1.13.1:threads1:batch64:fp32".
+// Everything that may change a result bit: CPU instruction set, versions of libtorch and OpenBLAS
+// with the kernels that it chose, threads, batch, device, precision.
+// "cpu:avx512_bf16:torch1.13.1:openblas0.3.21-SkylakeX:threads1:batch64:fp32".
 std::string NumericsId(const ExecOptions& options);
 
 // FailedPrecondition with what to do when the device is not there ("cuda asked for, but ...").
