@@ -30,6 +30,7 @@ EventHub::News EventHub::Wait(const std::string& job, uint64_t seen, absl::Durat
   MutexLock lock(&mutex_);
   while (true) {
     const auto it = topics_.find(job);
+    if (it == topics_.end() && seen > 0) return {.version = 0, .shutdown = shutdown_};  // deleted
     const bool news = it != topics_.end() && it->second.version > seen;
     if (news || shutdown_) {
       News result{.version = news ? it->second.version : seen, .shutdown = shutdown_};

@@ -31,7 +31,8 @@ class EventHub {
     std::optional<v1::JobEvent> progress = {};  // if there is a newer one than `seen`
     bool shutdown = false;
   };
-  // Returns when something happened after version `seen` (0: nothing seen) or `timeout` is over.
+  // Returns when something happened after version `seen` (0: nothing seen), when the job that was
+  // seen has been forgotten (version 0), or when `timeout` is over (version `seen`).
   News Wait(const std::string& job, uint64_t seen, absl::Duration timeout);
 
   // Drops what is known of an ended job.

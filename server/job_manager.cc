@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "server/job_spec.h"
 #include "server/rpc/job_state.h"
 #include "server/rpc/random_hex.h"
 
@@ -37,28 +36,28 @@ absl::Status JobManager::TakeUp() {
   AMC_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, context_.store->UnfinishedJobs());
   // All of them at once, so that workers which kept their leases find them.
   for (const v1::Job& job : jobs) {
-    AMC_RETURN_IF_ERROR(context_.board->OpenJob(job, /*forgive=*/false));
+    AMC_RETURN_IF_ERROR(context_.board->OpenJob(job));
   }
   MutexLock lock(&mutex_);
   for (const v1::Job& job : jobs) {
     AMC_LOG(kInfo) << "taking up job " << job.id() << " (" << v1::JobState_Name(job.state()) << ", "
                    << job.episodes_done() << " episodes done)";
-    Enqueue(job.id(), /*forgive=*/false);
+    Enqueue(job.id());
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::Job> JobManager::Submit(v1::Job job, const std::string& request_id) {
+absl::StatusOr<v1::Job> JobManager::Submit(v1::Job job, const std::string& request_id,
+                                           const std::string& spec_hash) {
   const absl::Time now = context_.clock->Now();
   job.set_id(RandomHex(12));
   job.set_create_time_ms(absl::ToUnixMillis(now));
   MutexLock control(&control_mutex_);
-  AMC_ASSIGN_OR_RETURN(
-      v1::Job stored,
-      context_.store->CreateJob(job, request_id, SpecHash(job.spec()), {StateEvent(job, now)}));
+  AMC_ASSIGN_OR_RETURN(v1::Job stored, context_.store->CreateJob(job, request_id, spec_hash,
+                                                                 {StateEvent(job, now)}));
   if (stored.id() != job.id()) return stored;  // a repeat
   MutexLock lock(&mutex_);
-  Enqueue(stored.id(), /*forgive=*/false);
+  Enqueue(stored.id());
   return stored;
 }
 
@@ -93,18 +92,21 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id) {
   if (job.state() == v1::JOB_STATE_SUCCEEDED) {
     return absl::FailedPreconditionError(absl::StrCat("job ", id, " has succeeded"));
   }
-  if (!HasEnded(job.state())) return job;
+  const bool ended = HasEnded(job.state());
   {
-    // The end is stored a moment before the job's thread lets go of it.
+    // The end is stored a moment before the job's thread lets go of it. A job that has not ended
+    // and that no thread has is one whose end could not be stored: a full disk.
     MutexLock lock(&mutex_);
+    if (!ended && entries_.count(id) != 0) return job;
     while (entries_.count(id) != 0) changed_.Wait(&mutex_);
   }
   job.clear_failure();
   job.clear_message();
   job.clear_end_time_ms();
-  AMC_ASSIGN_OR_RETURN(job, StoreState(std::move(job), v1::JOB_STATE_QUEUED));
+  AMC_ASSIGN_OR_RETURN(job, StoreState(std::move(job), v1::JOB_STATE_QUEUED,
+                                       /*forgive_attempts=*/true));
   MutexLock lock(&mutex_);
-  Enqueue(id, /*forgive=*/true);
+  Enqueue(id);
   return job;
 }
 
@@ -137,9 +139,8 @@ void JobManager::ThreadMain() {
     queue_.pop_front();
     Entry& entry = *entries_.at(id);
     entry.running = true;
-    const bool forgive = entry.forgive;
     mutex_.Unlock();
-    JobRunner(context_, &entry.control).Run(id, forgive);
+    JobRunner(context_, &entry.control).Run(id);
     mutex_.Lock();
     entries_.erase(id);
     changed_.SignalAll();
@@ -147,19 +148,19 @@ void JobManager::ThreadMain() {
   mutex_.Unlock();
 }
 
-void JobManager::Enqueue(const std::string& id, bool forgive) {
+void JobManager::Enqueue(const std::string& id) {
   if (shutdown_) return;  // the store has it
-  auto entry = std::make_unique<Entry>();
-  entry->forgive = forgive;
-  entries_[id] = std::move(entry);
+  entries_[id] = std::make_unique<Entry>();
   queue_.push_back(id);
   changed_.SignalAll();
 }
 
-absl::StatusOr<v1::Job> JobManager::StoreState(v1::Job job, v1::JobState state) {
+absl::StatusOr<v1::Job> JobManager::StoreState(v1::Job job, v1::JobState state,
+                                               bool forgive_attempts) {
   job.set_state(state);
-  AMC_RETURN_IF_ERROR(
-      context_.store->UpdateJob({.job = job, .events = {StateEvent(job, context_.clock->Now())}}));
+  AMC_RETURN_IF_ERROR(context_.store->UpdateJob({.job = job,
+                                                 .events = {StateEvent(job, context_.clock->Now())},
+                                                 .forgive_attempts = forgive_attempts}));
   context_.hub->Notify(job.id());
   return context_.store->GetJob(job.id());
 }

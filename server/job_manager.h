@@ -27,8 +27,10 @@ class JobManager {
   // before workers can call.
   absl::Status TakeUp();
 
-  // Stores a prepared job and queues it. Errors as Store::CreateJob.
-  absl::StatusOr<v1::Job> Submit(v1::Job job, const std::string& request_id);
+  // Stores a prepared job and queues it; `spec_hash` is of the spec as it was sent. Errors as
+  // Store::CreateJob.
+  absl::StatusOr<v1::Job> Submit(v1::Job job, const std::string& request_id,
+                                 const std::string& spec_hash);
 
   // Stops a job and returns it once its end is stored. See JobService for the errors of these
   // three.
@@ -42,14 +44,14 @@ class JobManager {
  private:
   struct Entry {
     JobControl control;
-    bool forgive = false;
     bool running = false;
   };
 
   void ThreadMain();
-  void Enqueue(const std::string& id, bool forgive) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Enqueue(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Stores the job in a new state with the event that says so.
-  absl::StatusOr<v1::Job> StoreState(v1::Job job, v1::JobState state);
+  absl::StatusOr<v1::Job> StoreState(v1::Job job, v1::JobState state,
+                                     bool forgive_attempts = false);
 
   const JobContext context_;
   Mutex control_mutex_;  // one Submit, Cancel, Resume or Delete at a time; before mutex_

@@ -15,14 +15,14 @@
 
 namespace amc {
 
-void JobRunner::Run(const std::string& id, bool forgive) {
+void JobRunner::Run(const std::string& id) {
   const absl::StatusOr<v1::Job> job = context_.store->GetJob(id);
   if (!job.ok()) {
     AMC_LOG(kError) << "job " << id << ": " << job.status();
     return;
   }
   job_ = *job;
-  absl::Status status = context_.board->OpenJob(job_, forgive);
+  absl::Status status = context_.board->OpenJob(job_);
   if (status.ok()) status = Work();
   if (control_->stopping && !status.ok()) {
     AMC_LOG(kInfo) << "job " << id << " stays at episode " << job_.episodes_done()

@@ -45,9 +45,8 @@ class JobRunner {
   JobRunner(const JobContext& context, const JobControl* control)
       : context_(context), control_(control) {}
 
-  // Runs the job to an end that is stored, or until the server stops. With `forgive`, earlier
-  // attempts do not count (a resumed job).
-  void Run(const std::string& id, bool forgive);
+  // Runs the job to an end that is stored, or until the server stops.
+  void Run(const std::string& id);
 
  private:
   absl::Status Work();

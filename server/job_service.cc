@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "server/job_spec.h"
 #include "server/rpc/job_state.h"
 #include "server/rpc/status_convert.h"
 #include "server/submission.h"
@@ -36,9 +37,13 @@ absl::StatusOr<v1::Job> JobServiceImpl::Submit(const v1::SubmitJobRequest& reque
     return FieldError("request_id", absl::StrCat("has ", request.request_id().size(),
                                                  " characters, not 1 to 128"));
   }
+  // A repeat is one of the spec as it was sent: what defaults make of it may change with a version.
+  const std::string hash = SpecHash(request.spec());
+  absl::StatusOr<v1::Job> known = context_.store->FindRequest(request.request_id(), hash);
+  if (!absl::IsNotFound(known.status())) return known;
   AMC_ASSIGN_OR_RETURN(v1::Job job, PrepareJob(request.spec(), *context_.store, *context_.artifacts,
                                                *context_.models));
-  return jobs_->Submit(std::move(job), request.request_id());
+  return jobs_->Submit(std::move(job), request.request_id(), hash);
 }
 
 grpc::Status JobServiceImpl::GetJob(grpc::ServerContext*, const v1::GetJobRequest* request,

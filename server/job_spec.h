@@ -29,7 +29,7 @@ struct EnvironmentSettings {
 absl::StatusOr<EnvironmentSettings> ResolveEnvironment(const v1::Budget* budget,
                                                        const v1::SpaceSpec& space);
 
-// sha256 of a resolved spec.
+// sha256 of a spec.
 std::string SpecHash(const v1::JobSpec& spec);
 
 // Below: of resolved specs.

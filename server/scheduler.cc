@@ -1,18 +1,55 @@
 #include "server/scheduler.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/job_spec.h"
 
 namespace amc {
 
+namespace {
+
+bool HasDevice(const JobView& job, const WorkerView& worker) {
+  const auto& devices = worker.capabilities.devices();
+  return std::find(devices.begin(), devices.end(), job.evaluation.device()) != devices.end();
+}
+
+bool HasThreads(const JobView& job, const WorkerView& worker) {
+  return worker.capabilities.threads() >= job.evaluation.threads();
+}
+
+bool HasNumerics(const JobView& job, const WorkerView& worker) {
+  return job.numerics_id.empty() ||
+         job.numerics_id == JobNumericsId(worker.capabilities.platform_id(), job.evaluation);
+}
+
+}  // namespace
+
 bool Matches(const JobView& job, const WorkerView& worker) {
-  const v1::WorkerCapabilities& has = worker.capabilities;
-  const bool device = std::find(has.devices().begin(), has.devices().end(),
-                                job.evaluation.device()) != has.devices().end();
-  return device && has.threads() >= job.evaluation.threads() &&
-         (job.numerics_id.empty() ||
-          job.numerics_id == JobNumericsId(has.platform_id(), job.evaluation));
+  return HasDevice(job, worker) && HasThreads(job, worker) && HasNumerics(job, worker);
+}
+
+std::string WhyNoWorkerFits(const JobView& job, absl::Span<const WorkerView> workers) {
+  if (workers.empty()) return "no worker is connected";
+  std::vector<WorkerView> left(workers.begin(), workers.end());
+  const auto keep = [&](bool (*has)(const JobView&, const WorkerView&)) {
+    std::erase_if(left, [&](const WorkerView& worker) { return !has(job, worker); });
+    return !left.empty();
+  };
+  std::string missing;
+  if (!keep(HasDevice)) {
+    missing = absl::StrCat("device ", job.evaluation.device() == v1::DEVICE_CUDA ? "cuda" : "cpu");
+  } else if (!keep(HasThreads)) {
+    missing = absl::StrCat(job.evaluation.threads(), " threads");
+  } else if (!keep(HasNumerics)) {
+    missing = absl::StrCat("the numerics of the job's first measurements (", job.numerics_id, ")");
+  } else {
+    return "";
+  }
+  return workers.size() == 1
+             ? absl::StrCat("1 worker is connected, without ", missing)
+             : absl::StrCat(workers.size(), " workers are connected, none with ", missing);
 }
 
 std::optional<Assignment> PickTask(absl::Span<const JobView> jobs, const WorkerView& worker,

@@ -52,6 +52,10 @@ struct Assignment {
 std::optional<Assignment> PickTask(absl::Span<const JobView> jobs, const WorkerView& worker,
                                    int64_t now_ms);
 
+// Why none of the workers can take the job's tasks, for people: "no worker is connected", "1 worker
+// is connected, none with device cuda". Empty if one can, now or when it is free.
+std::string WhyNoWorkerFits(const JobView& job, absl::Span<const WorkerView> workers);
+
 // When the next task that waits for its backoff comes due; nullopt if none waits.
 std::optional<int64_t> NextDue(absl::Span<const JobView> jobs, int64_t now_ms);
 

@@ -35,6 +35,7 @@ namespace {
 // No request needs more: artifacts come in chunks of 1 MiB.
 constexpr int kMaxRequestBytes = 8 << 20;
 constexpr absl::Duration kTick = absl::Milliseconds(200);
+constexpr int kTicksBetweenReports = 15;  // 3 s
 
 }  // namespace
 
@@ -58,9 +59,10 @@ struct Server::Parts {
   std::atomic<bool> down = false;
 
   void Tick() {
-    while (!stop.WaitForNotificationWithTimeout(kTick)) {
+    for (int tick = 1; !stop.WaitForNotificationWithTimeout(kTick); ++tick) {
       board->ExpireLeases();
       registry->MarkLost();
+      if (tick % kTicksBetweenReports == 0) board->ReportStarved(registry->Present());
       environment_service->CloseIdle();
     }
   }

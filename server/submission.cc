@@ -20,7 +20,7 @@ namespace {
 
 // Model and data agree on the images' shape and on the number of classes.
 absl::Status CheckFit(const Graph& graph, const DataPack& pack) {
-  if (graph.inputs.size() != 1 || graph.outputs.empty()) {
+  if (graph.inputs.size() != 1 || graph.outputs.size() != 1) {
     return FieldError("spec.model",
                       absl::StrCat("has ", graph.inputs.size(), " inputs and ",
                                    graph.outputs.size(), " outputs; a classifier has one of each"));
@@ -39,10 +39,12 @@ absl::Status CheckFit(const Graph& graph, const DataPack& pack) {
     return FieldError("spec.data", absl::StrCat("has ", classes, " classes, the model's output is ",
                                                 ShapeToString(output.shape)));
   }
-  if (pack.size(Split::kReward) == 0 || pack.size(Split::kReport) == 0) {
-    return FieldError("spec.data", absl::StrCat("has ", pack.size(Split::kReward), " reward and ",
-                                                pack.size(Split::kReport),
-                                                " report images; a search needs both"));
+  if (pack.size(Split::kReconstruction) == 0 || pack.size(Split::kReward) == 0 ||
+      pack.size(Split::kReport) == 0) {
+    return FieldError(
+        "spec.data", absl::StrCat("has ", pack.size(Split::kReconstruction), " reconstruction, ",
+                                  pack.size(Split::kReward), " reward and ",
+                                  pack.size(Split::kReport), " report images; a search needs all"));
   }
   return absl::OkStatus();
 }

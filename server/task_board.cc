@@ -11,9 +11,6 @@
 namespace amc {
 namespace {
 
-// How often a waiting call looks whether its client is still there.
-constexpr absl::Duration kLook = absl::Milliseconds(200);
-
 std::string Describe(absl::string_view job, int64_t task) {
   return absl::StrCat("task ", task, " of job ", job);
 }
@@ -23,9 +20,13 @@ absl::Status ShuttingDown() { return absl::UnavailableError("the server is shutt
 }  // namespace
 
 TaskBoard::TaskBoard(Store* store, EventHub* hub, const Clock* clock, TaskBoardOptions options)
-    : store_(store), hub_(hub), clock_(clock), options_(options) {}
+    : store_(store), hub_(hub), clock_(clock), options_(options), dispatcher_([this] {
+        Dispatch();
+      }) {}
 
-absl::Status TaskBoard::OpenJob(const v1::Job& job, bool forgive) {
+TaskBoard::~TaskBoard() { Shutdown(); }
+
+absl::Status TaskBoard::OpenJob(const v1::Job& job) {
   AMC_ASSIGN_OR_RETURN(std::vector<TaskRecord> records, store_->Tasks(job.id()));
   MutexLock lock(&mutex_);
   const auto [place, is_new] = jobs_.try_emplace(job.id());
@@ -36,10 +37,6 @@ absl::Status TaskBoard::OpenJob(const v1::Job& job, bool forgive) {
   for (TaskRecord& record : records) {
     Task& task = entry.tasks[record.task];
     task.stored_expire_ms = record.expire_ms;
-    if (forgive) {
-      task.forgiven_lost = record.lost_attempts;
-      task.forgiven_failed = record.failed_attempts;
-    }
     task.orphaned = record.state == TaskState::kLeased;
     task.record = std::move(record);
   }
@@ -134,46 +131,6 @@ std::string TaskBoard::NumericsId(const std::string& job) const {
   return entry == jobs_.end() ? "" : entry->second.job.numerics_id();
 }
 
-absl::StatusOr<std::optional<v1::Lease>> TaskBoard::Lease(const WorkerView& worker,
-                                                          const std::string& request_id,
-                                                          absl::Time deadline,
-                                                          const std::function<bool()>& cancelled) {
-  MutexLock lock(&mutex_);
-  Peer& peer = peers_[worker.uuid];  // stays: peers are never erased
-  const int64_t poll = ++peer.poll;
-  changed_.SignalAll();  // ends an older poll of this worker
-  if (!request_id.empty() && request_id == peer.request_id) {
-    if (const Task* held = FindHeld(worker.uuid, peer.lease)) {
-      return MakeLease(jobs_.at(held->record.job), held->record);
-    }
-  }
-  if (Task* const orphan = FindOrphan(worker.uuid)) {
-    orphan->orphaned = false;
-    orphan->record.expire_ms = NowMs() + absl::ToInt64Milliseconds(options_.lease_term);
-    peer.request_id = request_id;
-    peer.lease = RefOf(orphan->record);
-    return MakeLease(jobs_.at(orphan->record.job), orphan->record);
-  }
-  while (true) {
-    if (shutdown_) return ShuttingDown();
-    if (peer.poll != poll || cancelled()) return std::nullopt;
-    const std::vector<JobView> views = Views();
-    const int64_t now_ms = NowMs();
-    if (const std::optional<Assignment> assignment = PickTask(views, worker, now_ms)) {
-      AMC_ASSIGN_OR_RETURN(v1::Lease lease, Grant(worker, views[assignment->job].id, *assignment));
-      peer.request_id = request_id;
-      peer.lease = RefOf(FindTask(lease.job(), lease.task())->record);
-      return lease;
-    }
-    if (absl::Now() >= deadline) return std::nullopt;
-    absl::Duration wait = std::min(kLook, deadline - absl::Now());
-    if (const std::optional<int64_t> due = NextDue(views, now_ms)) {
-      wait = std::min(wait, absl::Milliseconds(std::max<int64_t>(*due - now_ms, 1)));
-    }
-    changed_.WaitFor(&mutex_, wait);
-  }
-}
-
 std::vector<v1::LeaseRef> TaskBoard::Renew(const std::string& worker,
                                            absl::Span<const v1::TaskProgress* const> leases) {
   std::vector<v1::LeaseRef> lost, to_store;
@@ -241,23 +198,33 @@ absl::Status TaskBoard::Complete(const std::string& worker,
       return EndAttempt(ref.job(), ref.task(), AttemptOutcome::kError, request.error());
     }
   }
-  // Not an open lease. The store knows every attempt there was, and tells a repeat of its outcome
-  // (OK) from a stale one (Aborted).
-  absl::Status status =
-      request.has_result()
-          ? store_->CompleteTask(ref.job(), ref.task(), ref.epoch(), request.result(), NowMs())
-          : store_->EndAttempt(ref.job(), ref.task(), ref.epoch(), AttemptOutcome::kError,
-                               request.error(), TaskState::kPending, NowMs(), NowMs());
-  if (absl::IsNotFound(status)) {
+  // Not a lease of an open job. The store knows every attempt there was, and tells a repeat of its
+  // outcome (OK) from a stale one (Aborted).
+  const absl::StatusOr<AttemptRecord> attempt =
+      store_->GetAttempt(ref.job(), ref.task(), ref.epoch());
+  if (absl::IsNotFound(attempt.status())) {
     return absl::AbortedError(absl::StrCat(Describe(ref.job(), ref.task()), " is gone"));
   }
-  return status;
+  AMC_RETURN_IF_ERROR(attempt.status());
+  if (attempt->worker != worker) {
+    return absl::PermissionDeniedError(absl::StrCat(Describe(ref.job(), ref.task()), " at epoch ",
+                                                    ref.epoch(), " was leased by ", attempt->worker,
+                                                    ", not by ", worker));
+  }
+  if (attempt->outcome == AttemptOutcome::kOpen) {
+    return absl::AbortedError(absl::StrCat(Describe(ref.job(), ref.task()), ": its job has ended"));
+  }
+  return request.has_result()
+             ? store_->CompleteTask(ref.job(), ref.task(), ref.epoch(), request.result(), NowMs())
+             : store_->EndAttempt(ref.job(), ref.task(), ref.epoch(), AttemptOutcome::kError,
+                                  request.error(), TaskState::kPending, NowMs(), NowMs());
 }
 
 void TaskBoard::Release(const std::string& worker) {
   MutexLock lock(&mutex_);
   EndAll(Leases([&worker](const TaskRecord& record) { return record.worker == worker; }),
          AttemptOutcome::kCancelled, "the worker said goodbye");
+  peers_.erase(worker);
 }
 
 std::optional<v1::LeaseRef> TaskBoard::LeaseOf(const std::string& worker) const {
@@ -275,14 +242,46 @@ void TaskBoard::ExpireLeases() {
   const int64_t now_ms = NowMs();
   MutexLock lock(&mutex_);
   if (shutdown_) return;
-  EndAll(Expired(Leases([](const TaskRecord&) { return true; }), now_ms), AttemptOutcome::kLost,
-         "no heartbeat for the whole term");
+  std::vector<LeaseView> lost, orphaned;
+  for (LeaseView& lease : Expired(Leases([](const TaskRecord&) { return true; }), now_ms)) {
+    (FindTask(lease.job, lease.task)->orphaned ? orphaned : lost).push_back(std::move(lease));
+  }
+  EndAll(lost, AttemptOutcome::kLost, "no heartbeat for the whole term");
+  // Server and workers may have died together, of a power cut: that says nothing of the task.
+  EndAll(orphaned, AttemptOutcome::kCancelled, "not heard of since the server started again");
+}
+
+void TaskBoard::ReportStarved(absl::Span<const WorkerView> workers) {
+  std::map<std::string, std::string> starved;  // job to why
+  {
+    MutexLock lock(&mutex_);
+    for (const JobView& view : Views()) {
+      std::string why = WhyNoWorkerFits(view, workers);
+      if (!why.empty()) starved[view.id] = std::move(why);
+    }
+    for (const auto& [job, why] : starved) {
+      const auto said = starved_.find(job);
+      if (said != starved_.end() && said->second == why) continue;  // in the log already
+      AMC_LOG(kWarning) << "job " << job << " waits for a worker: " << why;
+    }
+    starved_ = starved;
+  }
+  for (const auto& [job, why] : starved) {
+    v1::JobEvent event;
+    event.set_kind(v1::EVENT_KIND_PROGRESS);
+    event.set_time_ms(NowMs());
+    event.set_message(absl::StrCat("waiting for a worker: ", why));
+    hub_->Progress(job, event);
+  }
 }
 
 void TaskBoard::Shutdown() {
-  MutexLock lock(&mutex_);
-  shutdown_ = true;
-  changed_.SignalAll();
+  {
+    MutexLock lock(&mutex_);
+    shutdown_ = true;
+    changed_.SignalAll();
+  }
+  if (dispatcher_.joinable()) dispatcher_.join();
 }
 
 }  // namespace amc

@@ -79,31 +79,6 @@ v1::Lease TaskBoard::MakeLease(const Job& job, const TaskRecord& record) const {
   return lease;
 }
 
-absl::StatusOr<v1::Lease> TaskBoard::Grant(const WorkerView& worker, const std::string& job,
-                                           const Assignment& assignment) {
-  Job& entry = jobs_.at(job);  // CloseJob waits for busy tasks: neither job nor task can go
-  Task& task = entry.tasks.at(assignment.task);
-  task.busy = true;
-  const bool first = entry.job.numerics_id().empty();
-  if (first) entry.job.set_numerics_id(assignment.numerics_id);
-  entry.last_grant = ++grants_;
-  const int64_t now_ms = NowMs();
-  const int64_t expire_ms = now_ms + absl::ToInt64Milliseconds(options_.lease_term);
-  mutex_.Unlock();
-  absl::StatusOr<TaskRecord> record = store_->LeaseTask(job, assignment.task, worker.uuid,
-                                                        assignment.numerics_id, now_ms, expire_ms);
-  mutex_.Lock();
-  task.busy = false;
-  changed_.SignalAll();
-  if (!record.ok()) {
-    if (first) entry.job.clear_numerics_id();
-    return record.status();
-  }
-  task.record = *std::move(record);
-  task.stored_expire_ms = expire_ms;
-  return MakeLease(entry, task.record);
-}
-
 absl::Status TaskBoard::EndAttempt(const std::string& job, int64_t number, AttemptOutcome outcome,
                                    const v1::TaskError& error) {
   Job& entry = jobs_.at(job);
@@ -111,8 +86,7 @@ absl::Status TaskBoard::EndAttempt(const std::string& job, int64_t number, Attem
   const int64_t now_ms = NowMs();
   const RetryDecision decision =
       DecideRetry({.max_attempts = entry.job.spec().max_attempts(), .backoff = options_.backoff},
-                  task.record.lost_attempts - task.forgiven_lost,
-                  task.record.failed_attempts - task.forgiven_failed, outcome, error, now_ms);
+                  task.record.lost_attempts, task.record.failed_attempts, outcome, error, now_ms);
   task.busy = true;
   const int64_t epoch = task.record.epoch;
   mutex_.Unlock();

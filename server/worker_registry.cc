@@ -109,6 +109,16 @@ void WorkerRegistry::MarkLost() {
   }
 }
 
+std::vector<WorkerView> WorkerRegistry::Present() const {
+  std::vector<WorkerView> present;
+  MutexLock lock(&mutex_);
+  for (const auto& [uuid, member] : members_) {
+    if (member.worker.state() == v1::WORKER_STATE_LOST) continue;
+    present.push_back({.uuid = uuid, .capabilities = member.worker.capabilities()});
+  }
+  return present;
+}
+
 void WorkerRegistry::Refresh(v1::Worker& worker) const {
   MutexLock lock(&mutex_);
   const auto member = members_.find(worker.uuid());

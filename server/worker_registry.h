@@ -41,6 +41,9 @@ class WorkerRegistry {
   // Stores the workers that became lost as such. Call about once a second.
   void MarkLost();
 
+  // Those who are there.
+  std::vector<WorkerView> Present() const;
+
   // `worker` as the store has it, brought up to date.
   void Refresh(v1::Worker& worker) const;
 

@@ -1,17 +1,78 @@
 #include "server/worker_service.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/clock.h"
+#include "base/mutex.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {
 
 constexpr int64_t kMaxWaitMs = 30'000;
+
+// One LeaseTask under way. What both sides may still need when the other has gone is shared.
+class LeaseCall final : public grpc::ServerUnaryReactor {
+ public:
+  explicit LeaseCall(TaskBoard* board) : shared_(std::make_shared<Shared>()) {
+    shared_->board = board;
+  }
+
+  void Wait(const WorkerView& worker, const std::string& request_id, absl::Time deadline,
+            v1::LeaseTaskResponse* response) {
+    const std::shared_ptr<Shared> shared = shared_;  // the reply may delete this call
+    {
+      MutexLock lock(&shared->mutex);
+      shared->worker = worker.uuid;
+      shared->request_id = request_id;
+    }
+    shared->board->Lease(worker, request_id, deadline,
+                         [this, response](absl::StatusOr<std::optional<v1::Lease>> lease) {
+                           if (lease.ok() && lease->has_value()) {
+                             *response->mutable_lease() = **std::move(lease);
+                           }
+                           Finish(ToGrpcStatus(lease.status()));
+                         });
+    shared->GiveUpIfGone();  // the client may have gone before the board knew of it
+  }
+
+  void OnCancel() override {
+    const std::shared_ptr<Shared> shared = shared_;
+    {
+      MutexLock lock(&shared->mutex);
+      shared->gone = true;
+    }
+    shared->GiveUpIfGone();
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  struct Shared {
+    TaskBoard* board = nullptr;
+    Mutex mutex;
+    std::string worker ABSL_GUARDED_BY(mutex);
+    std::string request_id ABSL_GUARDED_BY(mutex);
+    bool gone ABSL_GUARDED_BY(mutex) = false;
+
+    void GiveUpIfGone() {
+      std::string of_worker, of_request;
+      {
+        MutexLock lock(&mutex);
+        if (!gone || worker.empty()) return;
+        of_worker = worker;
+        of_request = request_id;
+      }
+      board->GiveUp(of_worker, of_request);
+    }
+  };
+  const std::shared_ptr<Shared> shared_;
+};
 
 }  // namespace
 
@@ -25,21 +86,21 @@ grpc::Status WorkerServiceImpl::RegisterWorker(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
-grpc::Status WorkerServiceImpl::LeaseTask(grpc::ServerContext* context,
-                                          const v1::LeaseTaskRequest* request,
-                                          v1::LeaseTaskResponse* response) {
+grpc::ServerUnaryReactor* WorkerServiceImpl::LeaseTask(grpc::CallbackServerContext*,
+                                                       const v1::LeaseTaskRequest* request,
+                                                       v1::LeaseTaskResponse* response) {
+  auto* const call = new LeaseCall(board_);  // deletes itself once gRPC is done with it
   const absl::StatusOr<WorkerView> worker = registry_->Find(request->session());
-  if (!worker.ok()) return ToGrpcStatus(worker.status());
-  if (request->request_id().empty()) {
-    return ToGrpcStatus(FieldError("request_id", "is empty: repeats could not be recognised"));
+  if (!worker.ok()) {
+    call->Finish(ToGrpcStatus(worker.status()));
+  } else if (request->request_id().empty()) {
+    call->Finish(
+        ToGrpcStatus(FieldError("request_id", "is empty: repeats could not be recognised")));
+  } else {
+    const int64_t wait_ms = std::clamp<int64_t>(request->wait_ms(), 0, kMaxWaitMs);
+    call->Wait(*worker, request->request_id(), absl::Now() + absl::Milliseconds(wait_ms), response);
   }
-  const int64_t wait_ms = std::clamp<int64_t>(request->wait_ms(), 0, kMaxWaitMs);
-  absl::StatusOr<std::optional<v1::Lease>> lease =
-      board_->Lease(*worker, request->request_id(), absl::Now() + absl::Milliseconds(wait_ms),
-                    [context] { return context->IsCancelled(); });
-  if (!lease.ok()) return ToGrpcStatus(lease.status());
-  if (lease->has_value()) *response->mutable_lease() = **std::move(lease);
-  return grpc::Status::OK;
+  return call;
 }
 
 grpc::Status WorkerServiceImpl::Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,

@@ -1,4 +1,6 @@
 // WorkerService on the registry and the task board. See worker.proto for what each call promises.
+//
+// LeaseTask, which waits, is of gRPC's callback kind: a waiting worker holds no thread.
 #pragma once
 
 #include "absl/time/time.h"
@@ -9,7 +11,8 @@
 namespace amc {
 
 // Thread-safe.
-class WorkerServiceImpl : public v1::WorkerService::Service {
+class WorkerServiceImpl
+    : public v1::WorkerService::WithCallbackMethod_LeaseTask<v1::WorkerService::Service> {
  public:
   // All must outlive the service; `heartbeat` is what workers are told.
   WorkerServiceImpl(WorkerRegistry* registry, TaskBoard* board, Store* store,
@@ -19,8 +22,9 @@ class WorkerServiceImpl : public v1::WorkerService::Service {
   grpc::Status RegisterWorker(grpc::ServerContext* context,
                               const v1::RegisterWorkerRequest* request,
                               v1::RegisterWorkerResponse* response) override;
-  grpc::Status LeaseTask(grpc::ServerContext* context, const v1::LeaseTaskRequest* request,
-                         v1::LeaseTaskResponse* response) override;
+  grpc::ServerUnaryReactor* LeaseTask(grpc::CallbackServerContext* context,
+                                      const v1::LeaseTaskRequest* request,
+                                      v1::LeaseTaskResponse* response) override;
   grpc::Status Heartbeat(grpc::ServerContext* context, const v1::HeartbeatRequest* request,
                          v1::HeartbeatResponse* response) override;
   grpc::Status CompleteTask(grpc::ServerContext* context, const v1::CompleteTaskRequest* request,

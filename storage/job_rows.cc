@@ -80,16 +80,8 @@ absl::StatusOr<v1::Job> CreateJob(Database& db, const v1::Job& job, const std::s
   if (job.id().empty() || request_id.empty()) {
     return absl::InvalidArgumentError("a job needs an id and a request_id");
   }
-  {
-    AMC_ASSIGN_OR_RETURN(
-        Statement row, db.Query("SELECT id, spec_hash FROM jobs WHERE request_id = ?", request_id));
-    AMC_ASSIGN_OR_RETURN(const bool repeated, row.Step());
-    if (repeated) {
-      if (row.Bytes(1) == spec_hash) return GetJob(db, row.Text(0));
-      return absl::AlreadyExistsError(absl::StrCat("request_id \"", request_id, "\" made job \"",
-                                                   row.Bytes(0), "\" from another spec"));
-    }
-  }
+  absl::StatusOr<v1::Job> repeated = FindRequest(db, request_id, spec_hash);
+  if (!absl::IsNotFound(repeated.status())) return repeated;
   AMC_ASSIGN_OR_RETURN(
       Statement row,
       db.Query("INSERT INTO jobs (id, request_id, spec_hash, state, numerics_id, last_sequence, "
@@ -103,6 +95,17 @@ absl::StatusOr<v1::Job> CreateJob(Database& db, const v1::Job& job, const std::s
   AMC_RETURN_IF_ERROR(inserted);
   AMC_RETURN_IF_ERROR(AppendEvents(db, row.Int(0), 0, events).status());
   return GetJob(db, job.id());
+}
+
+absl::StatusOr<v1::Job> FindRequest(Database& db, const std::string& request_id,
+                                    const std::string& spec_hash) {
+  AMC_ASSIGN_OR_RETURN(Statement row,
+                       db.Query("SELECT id, spec_hash FROM jobs WHERE request_id = ?", request_id));
+  AMC_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) return absl::NotFoundError(absl::StrCat("no job of request \"", request_id, "\""));
+  if (row.Bytes(1) == spec_hash) return GetJob(db, row.Text(0));
+  return absl::AlreadyExistsError(absl::StrCat("request_id \"", request_id, "\" made job \"",
+                                               row.Bytes(0), "\" from another spec"));
 }
 
 absl::StatusOr<v1::Job> GetJob(Database& db, const std::string& id) {
@@ -165,6 +168,12 @@ absl::StatusOr<int64_t> UpdateJob(Database& db, const JobUpdate& update) {
   AMC_RETURN_IF_ERROR(db.Run("UPDATE jobs SET state = ?, last_sequence = ?, body = ? WHERE key = ?",
                              static_cast<int>(job.state()), last, Blob{JobBody(job)}, key)
                           .status());
+  if (update.forgive_attempts) {
+    AMC_RETURN_IF_ERROR(db.Run("UPDATE tasks SET lost_attempts = 0, failed_attempts = 0, "
+                               "not_before_ms = 0 WHERE job = ?",
+                               key)
+                            .status());
+  }
   return key;
 }
 

@@ -19,6 +19,8 @@ absl::StatusOr<int64_t> JobKey(sqlite::Database& db, const std::string& id);
 absl::StatusOr<v1::Job> CreateJob(sqlite::Database& db, const v1::Job& job,
                                   const std::string& request_id, const std::string& spec_hash,
                                   absl::Span<const v1::JobEvent> events);
+absl::StatusOr<v1::Job> FindRequest(sqlite::Database& db, const std::string& request_id,
+                                    const std::string& spec_hash);
 absl::StatusOr<v1::Job> GetJob(sqlite::Database& db, const std::string& id);
 absl::StatusOr<v1::ListJobsResponse> ListJobs(sqlite::Database& db,
                                               const v1::ListJobsRequest& request);

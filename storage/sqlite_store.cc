@@ -35,6 +35,10 @@ class SqliteStore final : public Store {
     return Write(
         [&](Database& db) { return rows::CreateJob(db, job, request_id, spec_hash, events); });
   }
+  absl::StatusOr<v1::Job> FindRequest(const std::string& request_id,
+                                      const std::string& spec_hash) override {
+    return Read([&](Database& db) { return rows::FindRequest(db, request_id, spec_hash); });
+  }
   absl::StatusOr<v1::Job> GetJob(const std::string& id) override {
     return Read([&](Database& db) { return rows::GetJob(db, id); });
   }
@@ -61,12 +65,24 @@ class SqliteStore final : public Store {
   absl::StatusOr<std::vector<TaskRecord>> Tasks(const std::string& job) override {
     return Read([&](Database& db) { return rows::Tasks(db, job); });
   }
-  absl::StatusOr<TaskRecord> LeaseTask(const std::string& job, int64_t task,
-                                       const std::string& worker, const std::string& numerics_id,
-                                       int64_t now_ms, int64_t expire_ms) override {
-    return Write([&](Database& db) {
-      return rows::LeaseTask(db, job, task, worker, numerics_id, now_ms, expire_ms);
+  std::vector<absl::StatusOr<TaskRecord>> LeaseTasks(absl::Span<const LeaseGrant> grants,
+                                                     int64_t now_ms, int64_t expire_ms) override {
+    std::vector<absl::StatusOr<TaskRecord>> records;
+    const absl::Status status = writer_.Run([&](Database& db) {
+      records.clear();
+      for (const LeaseGrant& grant : grants) {
+        records.push_back(rows::LeaseTask(db, grant, now_ms, expire_ms));
+        const absl::Status& granted = records.back().status();
+        // These are found before anything is written; all others undo the transaction.
+        if (granted.ok() || absl::IsNotFound(granted) || absl::IsFailedPrecondition(granted)) {
+          continue;
+        }
+        return granted;
+      }
+      return absl::OkStatus();
     });
+    if (!status.ok()) records.assign(grants.size(), status);
+    return records;
   }
   absl::Status RenewLease(const std::string& job, int64_t task, int64_t epoch,
                           int64_t expire_ms) override {
@@ -87,6 +103,10 @@ class SqliteStore final : public Store {
   }
   absl::Status ExtendOpenLeases(int64_t expire_ms) override {
     return writer_.Run([&](Database& db) { return rows::ExtendOpenLeases(db, expire_ms); });
+  }
+  absl::StatusOr<AttemptRecord> GetAttempt(const std::string& job, int64_t task,
+                                           int64_t epoch) override {
+    return Read([&](Database& db) { return rows::FindAttempt(db, job, task, epoch); });
   }
   absl::StatusOr<std::vector<AttemptRecord>> Attempts(const std::string& job) override {
     return Read([&](Database& db) { return rows::Attempts(db, job); });

@@ -59,10 +59,19 @@ struct AttemptRecord {
   std::string message;
 };
 
+// A lease to grant: a pending task to a worker.
+struct LeaseGrant {
+  std::string job;
+  int64_t task = 0;
+  std::string worker;       // uuid
+  std::string numerics_id;  // becomes the job's if it has none
+};
+
 // A job's fields that change, with the events that say so. Events get their sequence numbers here.
 struct JobUpdate {
   v1::Job job;  // stored whole, by job.id()
   std::vector<v1::JobEvent> events;
+  bool forgive_attempts = false;  // its tasks count their lost and failed attempts anew
 };
 
 class Store {
@@ -75,6 +84,10 @@ class Store {
   virtual absl::StatusOr<v1::Job> CreateJob(const v1::Job& job, const std::string& request_id,
                                             const std::string& spec_hash,
                                             absl::Span<const v1::JobEvent> events) = 0;
+  // The job that a request_id made, with CreateJob's errors for another spec_hash; NotFound if
+  // none.
+  virtual absl::StatusOr<v1::Job> FindRequest(const std::string& request_id,
+                                              const std::string& spec_hash) = 0;
   virtual absl::StatusOr<v1::Job> GetJob(const std::string& id) = 0;
   virtual absl::StatusOr<v1::ListJobsResponse> ListJobs(const v1::ListJobsRequest& request) = 0;
   // Jobs that have not ended, oldest first: what a server takes up again at its start.
@@ -94,12 +107,11 @@ class Store {
   // that exists already for that kind and episode is returned as it is.
   virtual absl::StatusOr<std::vector<TaskRecord>> AddTasks(absl::Span<const TaskRecord> tasks) = 0;
   virtual absl::StatusOr<std::vector<TaskRecord>> Tasks(const std::string& job) = 0;
-  // Grants a lease: pending -> leased, epoch + 1, an open attempt. FailedPrecondition unless
-  // pending. Fixes the job's numerics id if it has none.
-  virtual absl::StatusOr<TaskRecord> LeaseTask(const std::string& job, int64_t task,
-                                               const std::string& worker,
-                                               const std::string& numerics_id, int64_t now_ms,
-                                               int64_t expire_ms) = 0;
+  // Grants leases, all in one transaction: pending -> leased, epoch + 1, an open attempt. Fixes a
+  // job's numerics id if it has none. An outcome for each: FailedPrecondition unless the task is
+  // pending and due, or for another numerics id than the job's; where the disk fails, for all.
+  virtual std::vector<absl::StatusOr<TaskRecord>> LeaseTasks(absl::Span<const LeaseGrant> grants,
+                                                             int64_t now_ms, int64_t expire_ms) = 0;
   // Aborted if `epoch` is not the task's.
   virtual absl::Status RenewLease(const std::string& job, int64_t task, int64_t epoch,
                                   int64_t expire_ms) = 0;
@@ -117,6 +129,9 @@ class Store {
   // Gives every open lease the term `expire_ms` (a server that starts again).
   virtual absl::Status ExtendOpenLeases(int64_t expire_ms) = 0;
   virtual absl::StatusOr<std::vector<AttemptRecord>> Attempts(const std::string& job) = 0;
+  // One of them; NotFound.
+  virtual absl::StatusOr<AttemptRecord> GetAttempt(const std::string& job, int64_t task,
+                                                   int64_t epoch) = 0;
 
   // A generation, all or nothing: its episodes become visible, the job and its events change, the
   // search's state replaces the checkpoint, and the episodes' EVALUATE tasks go. FailedPrecondition

@@ -99,6 +99,22 @@ struct Attempt {
   std::string message, result_digest;
 };
 
+constexpr char kAttemptColumns[] =
+    "task, epoch, kind, episode, worker, start_ms, end_ms, outcome, message";
+
+AttemptRecord ReadAttempt(Statement& row, const std::string& job) {
+  return {.job = job,
+          .task = row.Int(0),
+          .epoch = row.Int(1),
+          .kind = static_cast<v1::TaskKind>(row.Int(2)),
+          .episode = row.Int(3),
+          .worker = row.Text(4),
+          .start_ms = row.Int(5),
+          .end_ms = row.Int(6),
+          .outcome = static_cast<AttemptOutcome>(row.Int(7)),
+          .message = row.Text(8)};
+}
+
 // The attempt that a lease's holder acts on. Aborted, with the reason, if the epoch is not one that
 // was granted; NotFound if the task never was.
 absl::StatusOr<Attempt> GetAttempt(Database& db, int64_t job_key, const std::string& job,
@@ -184,9 +200,9 @@ absl::StatusOr<std::vector<TaskRecord>> Tasks(Database& db, const std::string& j
   }
 }
 
-absl::StatusOr<TaskRecord> LeaseTask(Database& db, const std::string& job, int64_t task,
-                                     const std::string& worker, const std::string& numerics_id,
-                                     int64_t now_ms, int64_t expire_ms) {
+absl::StatusOr<TaskRecord> LeaseTask(Database& db, const LeaseGrant& grant, int64_t now_ms,
+                                     int64_t expire_ms) {
+  const auto& [job, task, worker, numerics_id] = grant;
   AMC_ASSIGN_OR_RETURN(const int64_t key, JobKey(db, job));
   AMC_ASSIGN_OR_RETURN(TaskRecord record, GetTask(db, key, job, task));
   if (record.state != TaskState::kPending) {
@@ -281,28 +297,29 @@ absl::Status ExtendOpenLeases(Database& db, int64_t expire_ms) {
 
 absl::StatusOr<std::vector<AttemptRecord>> Attempts(Database& db, const std::string& job) {
   AMC_ASSIGN_OR_RETURN(const int64_t key, JobKey(db, job));
-  AMC_ASSIGN_OR_RETURN(
-      Statement rows,
-      db.Query("SELECT task, epoch, kind, episode, worker, start_ms, end_ms, outcome, message "
-               "FROM attempts WHERE job = ? ORDER BY task, epoch",
-               key));
+  AMC_ASSIGN_OR_RETURN(Statement rows, db.Query(absl::StrCat("SELECT ", kAttemptColumns,
+                                                             " FROM attempts WHERE job = ? "
+                                                             "ORDER BY task, epoch"),
+                                                key));
   std::vector<AttemptRecord> attempts;
   for (;;) {
     AMC_ASSIGN_OR_RETURN(const bool found, rows.Step());
     if (!found) return attempts;
-    AttemptRecord attempt;
-    attempt.job = job;
-    attempt.task = rows.Int(0);
-    attempt.epoch = rows.Int(1);
-    attempt.kind = static_cast<v1::TaskKind>(rows.Int(2));
-    attempt.episode = rows.Int(3);
-    attempt.worker = rows.Text(4);
-    attempt.start_ms = rows.Int(5);
-    attempt.end_ms = rows.Int(6);
-    attempt.outcome = static_cast<AttemptOutcome>(rows.Int(7));
-    attempt.message = rows.Text(8);
-    attempts.push_back(std::move(attempt));
+    attempts.push_back(ReadAttempt(rows, job));
   }
+}
+
+absl::StatusOr<AttemptRecord> FindAttempt(Database& db, const std::string& job, int64_t task,
+                                          int64_t epoch) {
+  AMC_ASSIGN_OR_RETURN(const int64_t key, JobKey(db, job));
+  AMC_ASSIGN_OR_RETURN(
+      Statement row,
+      db.Query(absl::StrCat("SELECT ", kAttemptColumns,
+                            " FROM attempts WHERE job = ? AND task = ? AND epoch = ?"),
+               key, task, epoch));
+  AMC_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (found) return ReadAttempt(row, job);
+  return absl::NotFoundError(absl::StrCat(Label(job, task), " has no epoch ", epoch));
 }
 
 absl::Status RemoveEvaluated(Database& db, int64_t job_key, int64_t episode) {

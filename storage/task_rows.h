@@ -20,9 +20,8 @@ namespace amc::rows {
 absl::StatusOr<std::vector<TaskRecord>> AddTasks(sqlite::Database& db,
                                                  absl::Span<const TaskRecord> tasks);
 absl::StatusOr<std::vector<TaskRecord>> Tasks(sqlite::Database& db, const std::string& job);
-absl::StatusOr<TaskRecord> LeaseTask(sqlite::Database& db, const std::string& job, int64_t task,
-                                     const std::string& worker, const std::string& numerics_id,
-                                     int64_t now_ms, int64_t expire_ms);
+absl::StatusOr<TaskRecord> LeaseTask(sqlite::Database& db, const LeaseGrant& grant, int64_t now_ms,
+                                     int64_t expire_ms);
 absl::Status RenewLease(sqlite::Database& db, const std::string& job, int64_t task, int64_t epoch,
                         int64_t expire_ms);
 absl::Status CompleteTask(sqlite::Database& db, const std::string& job, int64_t task, int64_t epoch,
@@ -32,6 +31,8 @@ absl::Status EndAttempt(sqlite::Database& db, const std::string& job, int64_t ta
                         int64_t not_before_ms, int64_t now_ms);
 absl::Status ExtendOpenLeases(sqlite::Database& db, int64_t expire_ms);
 absl::StatusOr<std::vector<AttemptRecord>> Attempts(sqlite::Database& db, const std::string& job);
+absl::StatusOr<AttemptRecord> FindAttempt(sqlite::Database& db, const std::string& job,
+                                          int64_t task, int64_t epoch);
 
 // Removes the EVALUATE task of an episode that is being committed, if there is one.
 // FailedPrecondition while it is not done.

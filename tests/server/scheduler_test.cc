@@ -75,6 +75,24 @@ TEST(PickTaskTest, MatchesDeviceThreadsAndNumerics) {
   EXPECT_FALSE(Matches(job, Cpu(1, "avx2:torch1")));
 }
 
+TEST(WhyNoWorkerFitsTest, NamesWhatIsMissing) {
+  JobView job = MakeJob("a", {{.task = 1}});
+  EXPECT_EQ(WhyNoWorkerFits(job, {Cpu()}), "");
+  EXPECT_EQ(WhyNoWorkerFits(job, {}), "no worker is connected");
+  job.evaluation.set_threads(4);
+  EXPECT_EQ(WhyNoWorkerFits(job, {Cpu(2)}), "1 worker is connected, without 4 threads");
+  EXPECT_EQ(WhyNoWorkerFits(job, {Cpu(2), Cpu(4)}), "");
+  job.evaluation.set_device(v1::DEVICE_CUDA);
+  EXPECT_EQ(WhyNoWorkerFits(job, {Cpu(2), Cpu(4)}),
+            "2 workers are connected, none with device cuda");
+  job = MakeJob("a", {{.task = 1}});
+  job.numerics_id = "cpu:avx2:torch1:threads1:batch64:fp32";
+  EXPECT_EQ(WhyNoWorkerFits(job, {Cpu()}),
+            "1 worker is connected, without the numerics of the job's first measurements "
+            "(cpu:avx2:torch1:threads1:batch64:fp32)");
+  EXPECT_EQ(WhyNoWorkerFits(job, {Cpu(1, "avx2:torch1")}), "");
+}
+
 TEST(DecideRetryTest, TriesLostWorkersAndTheirTroubleAgainLaterEachTime) {
   const RetryPolicy policy{
       .max_attempts = 5, .backoff = absl::Seconds(1), .max_backoff = absl::Seconds(3)};

@@ -2,6 +2,7 @@
 #include "server/task_board.h"
 
 #include <atomic>
+#include <future>
 #include <set>
 #include <thread>
 
@@ -41,7 +42,7 @@ class TaskBoardTest : public ::testing::Test {
     spec.mutable_evaluation()->set_device(v1::DEVICE_CPU);
     spec.mutable_evaluation()->set_threads(1);
     EXPECT_TRUE(store_->CreateJob(job, id, "hash", {}).ok());
-    EXPECT_TRUE(board_->OpenJob(job, /*forgive=*/false).ok());
+    EXPECT_TRUE(board_->OpenJob(job).ok());
     return job;
   }
   static std::vector<TaskRecord> Tasks(int64_t first, int64_t count) {
@@ -59,10 +60,19 @@ class TaskBoardTest : public ::testing::Test {
     worker.capabilities.set_platform_id("p");
     return worker;
   }
+  // Asks and waits for the reply.
+  absl::StatusOr<std::optional<v1::Lease>> Poll(const std::string& uuid,
+                                                const std::string& request_id,
+                                                absl::Duration wait = absl::ZeroDuration()) {
+    std::promise<absl::StatusOr<std::optional<v1::Lease>>> reply;
+    board_->Lease(MakeWorker(uuid), request_id, absl::Now() + wait,
+                  [&reply](auto lease) { reply.set_value(std::move(lease)); });
+    return reply.get_future().get();
+  }
   std::optional<v1::Lease> Lease(const std::string& uuid,
                                  absl::Duration wait = absl::ZeroDuration()) {
-    absl::StatusOr<std::optional<v1::Lease>> lease = board_->Lease(
-        MakeWorker(uuid), absl::StrCat("r", ++requests_), absl::Now() + wait, [] { return false; });
+    const absl::StatusOr<std::optional<v1::Lease>> lease =
+        Poll(uuid, absl::StrCat("r", ++requests_), wait);
     EXPECT_TRUE(lease.ok()) << lease.status();
     return lease.ok() ? *lease : std::nullopt;
   }
@@ -162,7 +172,8 @@ TEST_F(TaskBoardTest, ForgivesEarlierAttemptsOfAResumedJob) {
   }
   board_->CloseJob("j");
   job.mutable_spec()->set_max_attempts(2);  // one more attempt may fail, if the first is forgiven
-  ASSERT_TRUE(board_->OpenJob(job, /*forgive=*/true).ok());
+  ASSERT_TRUE(store_->UpdateJob({job, {}, true}).ok());
+  ASSERT_TRUE(board_->OpenJob(job).ok());
   Running run(board_.get(), "j", Tasks(0, 1));
   clock_.Advance(absl::Minutes(1));
   fail();
@@ -181,7 +192,7 @@ TEST_F(TaskBoardTest, GivesALeaseAgainWhoseAnswerARestartSwallowed) {
     EXPECT_TRUE(absl::IsUnavailable(run.Join().status()));
   }
   NewBoard();
-  ASSERT_TRUE(board_->OpenJob(job, /*forgive=*/false).ok());
+  ASSERT_TRUE(board_->OpenJob(job).ok());
   EXPECT_FALSE(Lease("other").has_value());
   const std::optional<v1::Lease> again = Lease("w");
   ASSERT_TRUE(again.has_value());
@@ -189,6 +200,59 @@ TEST_F(TaskBoardTest, GivesALeaseAgainWhoseAnswerARestartSwallowed) {
   EXPECT_FALSE(Lease("w").has_value());  // once
   EXPECT_TRUE(board_->Complete("w", Completion(*again)).ok());
   EXPECT_TRUE(board_->Run("j", Tasks(0, 1)).ok());  // done: nothing to wait for
+}
+
+TEST_F(TaskBoardTest, ALeaseOfAnEarlierLifeThatNobodyTakesUpDoesNotCount) {
+  const v1::Job job = MakeJob("j", /*max_attempts=*/1);  // one lost lease would end the job
+  {
+    Running run(board_.get(), "j", Tasks(0, 1));
+    ASSERT_TRUE(Lease("w", absl::Seconds(5)).has_value());
+    board_->Shutdown();
+    EXPECT_TRUE(absl::IsUnavailable(run.Join().status()));
+  }
+  NewBoard();
+  ASSERT_TRUE(board_->OpenJob(job).ok());
+  Running run(board_.get(), "j", Tasks(0, 1));
+  clock_.Advance(absl::Seconds(31));
+  board_->ExpireLeases();
+  EXPECT_TRUE(board_->Complete("v", Completion(*Lease("v", absl::Seconds(5)))).ok());
+  EXPECT_TRUE(run.Join().ok());
+}
+
+TEST_F(TaskBoardTest, APollThatIsGivenUpGetsNothing) {
+  MakeJob("j");
+  std::promise<absl::StatusOr<std::optional<v1::Lease>>> reply;
+  board_->Lease(MakeWorker("w"), "r", absl::Now() + absl::Minutes(1),
+                [&reply](auto lease) { reply.set_value(std::move(lease)); });
+  board_->GiveUp("w", "another request");
+  board_->GiveUp("w", "r");
+  const absl::StatusOr<std::optional<v1::Lease>> answer = reply.get_future().get();
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_FALSE(answer->has_value());
+  Running run(board_.get(), "j", Tasks(0, 1));
+  EXPECT_TRUE(board_->Complete("v", Completion(*Lease("v", absl::Seconds(5)))).ok());
+  EXPECT_TRUE(run.Join().ok());
+}
+
+TEST_F(TaskBoardTest, ManyPollsShareTheTasksThatCome) {
+  MakeJob("j");
+  constexpr int kWorkers = 50;
+  std::vector<std::promise<absl::StatusOr<std::optional<v1::Lease>>>> replies(kWorkers);
+  for (int w = 0; w < kWorkers; ++w) {
+    board_->Lease(
+        MakeWorker(absl::StrCat("w", w)), "r", absl::Now() + absl::Minutes(1),
+        [&replies, w](auto lease) { replies[static_cast<size_t>(w)].set_value(std::move(lease)); });
+  }
+  Running run(board_.get(), "j", Tasks(0, kWorkers));
+  std::set<int64_t> episodes;
+  for (int w = 0; w < kWorkers; ++w) {
+    const auto lease = replies[static_cast<size_t>(w)].get_future().get();
+    ASSERT_TRUE(lease.ok() && lease->has_value());
+    episodes.insert((*lease)->episode());
+    EXPECT_TRUE(board_->Complete(absl::StrCat("w", w), Completion(**lease)).ok());
+  }
+  EXPECT_THAT(episodes, SizeIs(kWorkers));
+  EXPECT_TRUE(run.Join().ok());
 }
 
 TEST_F(TaskBoardTest, InterruptsAJobThatWaits) {

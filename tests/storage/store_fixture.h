@@ -38,6 +38,15 @@ MATCHER_P(SameAs, message, message.DebugString()) {
   return ToBlob(arg) == ToBlob(message);
 }
 
+// One lease.
+inline absl::StatusOr<TaskRecord> LeaseTask(Store& store, const std::string& job, int64_t task,
+                                            const std::string& worker,
+                                            const std::string& numerics_id, int64_t now_ms,
+                                            int64_t expire_ms) {
+  const LeaseGrant grant{job, task, worker, numerics_id};
+  return store.LeaseTasks({&grant, 1}, now_ms, expire_ms).front();
+}
+
 inline v1::Job SampleJob(const std::string& id) {
   v1::Job job;
   job.set_id(id);

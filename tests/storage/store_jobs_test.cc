@@ -57,7 +57,7 @@ TEST_F(StoreJobsTest, UnknownJobIsNotFoundEverywhere) {
   EXPECT_THAT(store_->Events("x", 0, 10), Fails(StatusCode::kNotFound, "\"x\""));
   EXPECT_THAT(store_->AddTasks({SampleTask("x", 0)}), Fails(StatusCode::kNotFound, "\"x\""));
   EXPECT_THAT(store_->Tasks("x"), Fails(StatusCode::kNotFound, "\"x\""));
-  EXPECT_THAT(store_->LeaseTask("x", 1, "w", "n", 0, 1), Fails(StatusCode::kNotFound, "\"x\""));
+  EXPECT_THAT(LeaseTask(*store_, "x", 1, "w", "n", 0, 1), Fails(StatusCode::kNotFound, "\"x\""));
   EXPECT_THAT(store_->CompleteTask("x", 1, 1, SampleResult(), 0),
               Fails(StatusCode::kNotFound, "\"x\""));
   EXPECT_THAT(store_->Attempts("x"), Fails(StatusCode::kNotFound, "\"x\""));
@@ -109,10 +109,10 @@ TEST_F(StoreJobsTest, EventsAreNumberedWithoutGapsAndPaged) {
 TEST_F(StoreJobsTest, NumericsIdStaysOnceFixed) {
   v1::Job job = Create("a");
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0), SampleTask("a", 1)}), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "avx512", 0, 1), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "avx512", 0, 1), IsOk());
   ASSERT_THAT(store_->UpdateJob({job, {}}), IsOk());  // read before the lease
   EXPECT_EQ(store_->GetJob("a")->numerics_id(), "avx512");
-  EXPECT_THAT(store_->LeaseTask("a", 2, "w", "neon", 0, 1),
+  EXPECT_THAT(LeaseTask(*store_, "a", 2, "w", "neon", 0, 1),
               Fails(StatusCode::kFailedPrecondition, "\"neon\""));
   job.set_numerics_id("neon");
   EXPECT_THAT(store_->UpdateJob({job, {}}), Fails(StatusCode::kFailedPrecondition, "\"avx512\""));
@@ -204,7 +204,7 @@ TEST_F(StoreJobsTest, DeleteTakesAllThatBelongsToTheJobAndNothingElse) {
   for (const char* id : {"a", "b"}) {
     Create(id);
     ASSERT_THAT(store_->AddTasks({SampleTask(id, 0), SampleTask(id, 7)}), IsOk());
-    ASSERT_THAT(store_->LeaseTask(id, 1, "w", "n", 0, 1), IsOk());
+    ASSERT_THAT(LeaseTask(*store_, id, 1, "w", "n", 0, 1), IsOk());
     ASSERT_THAT(store_->CompleteTask(id, 1, 1, SampleResult(), 2), IsOk());
     ASSERT_THAT(Commit(id, {SampleEpisode(id, 0)}), IsOk());
   }

@@ -45,7 +45,7 @@ TEST_F(StoreTasksTest, AddsPendingTasksNumberedFromOne) {
 
 TEST_F(StoreTasksTest, TaskOfTheSameKindAndEpisodeIsReturnedAsItIs) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 10, 20), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 10, 20), IsOk());
   const auto again = store_->AddTasks({SampleTask("a", 0), SampleTask("a", 1)});
   ASSERT_THAT(again, IsOk());
   EXPECT_EQ((*again)[0].task, 1);
@@ -62,7 +62,7 @@ TEST_F(StoreTasksTest, AddingIsAllOrNothing) {
 
 TEST_F(StoreTasksTest, LeaseGrantsTheNextEpochAndOpensAnAttempt) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
-  const auto lease = store_->LeaseTask("a", 1, "w1", "avx512", 100, 200);
+  const auto lease = LeaseTask(*store_, "a", 1, "w1", "avx512", 100, 200);
   ASSERT_THAT(lease, IsOk());
   EXPECT_EQ(lease->epoch, 1);
   EXPECT_EQ(lease->state, TaskState::kLeased);
@@ -84,26 +84,26 @@ TEST_F(StoreTasksTest, LeaseGrantsTheNextEpochAndOpensAnAttempt) {
 }
 
 TEST_F(StoreTasksTest, OnlyAPendingTaskIsLeased) {
-  EXPECT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 1), Fails(StatusCode::kNotFound, "task 1"));
+  EXPECT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 1), Fails(StatusCode::kNotFound, "task 1"));
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 1), IsOk());
-  EXPECT_THAT(store_->LeaseTask("a", 1, "v", "n", 0, 1),
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 1), IsOk());
+  EXPECT_THAT(LeaseTask(*store_, "a", 1, "v", "n", 0, 1),
               Fails(StatusCode::kFailedPrecondition, "leased"));
   ASSERT_THAT(store_->CompleteTask("a", 1, 1, SampleResult(), 2), IsOk());
-  EXPECT_THAT(store_->LeaseTask("a", 1, "v", "n", 0, 1),
+  EXPECT_THAT(LeaseTask(*store_, "a", 1, "v", "n", 0, 1),
               Fails(StatusCode::kFailedPrecondition, "done"));
   EXPECT_EQ(store_->Attempts("a")->size(), 1u);
 }
 
 TEST_F(StoreTasksTest, BackoffKeepsATaskFromBeingLeased) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 100), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 100), IsOk());
   ASSERT_THAT(
       store_->EndAttempt("a", 1, 1, AttemptOutcome::kLost, {}, TaskState::kPending, 500, 100),
       IsOk());
-  EXPECT_THAT(store_->LeaseTask("a", 1, "w", "n", 499, 600),
+  EXPECT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 499, 600),
               Fails(StatusCode::kFailedPrecondition, "1 ms"));
-  const auto lease = store_->LeaseTask("a", 1, "w", "n", 500, 600);
+  const auto lease = LeaseTask(*store_, "a", 1, "w", "n", 500, 600);
   ASSERT_THAT(lease, IsOk());
   EXPECT_EQ(lease->epoch, 2);
   EXPECT_EQ(lease->lost_attempts, 1);
@@ -112,7 +112,7 @@ TEST_F(StoreTasksTest, BackoffKeepsATaskFromBeingLeased) {
 TEST_F(StoreTasksTest, RenewMovesTheTermOfThePresentEpochOnly) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
   EXPECT_THAT(store_->RenewLease("a", 1, 0, 9), Fails(StatusCode::kAborted, "epoch 0"));
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 1), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 1), IsOk());
   ASSERT_THAT(store_->RenewLease("a", 1, 1, 50), IsOk());
   EXPECT_EQ(Task(1).expire_ms, 50);
   EXPECT_THAT(store_->RenewLease("a", 1, 2, 90), Fails(StatusCode::kAborted, "epoch 2"));
@@ -125,7 +125,7 @@ TEST_F(StoreTasksTest, RenewMovesTheTermOfThePresentEpochOnly) {
 
 TEST_F(StoreTasksTest, CompletionStoresTheResultAndEndsTheAttempt) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 1), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 1), IsOk());
   ASSERT_THAT(store_->CompleteTask("a", 1, 1, SampleResult(), 30), IsOk());
   EXPECT_EQ(Task(1).state, TaskState::kDone);
   ASSERT_TRUE(Task(1).result.has_value());
@@ -136,7 +136,7 @@ TEST_F(StoreTasksTest, CompletionStoresTheResultAndEndsTheAttempt) {
 
 TEST_F(StoreTasksTest, RepeatedCompletionIsOkAndChangesNothing) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 1), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 1), IsOk());
   ASSERT_THAT(store_->CompleteTask("a", 1, 1, SampleResult(), 30), IsOk());
   v1::TaskResult slower = SampleResult();
   slower.set_seconds(99);
@@ -150,13 +150,13 @@ TEST_F(StoreTasksTest, RepeatedCompletionIsOkAndChangesNothing) {
 
 TEST_F(StoreTasksTest, StaleCompletionIsAborted) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 1), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 1), IsOk());
   ASSERT_THAT(store_->EndAttempt("a", 1, 1, AttemptOutcome::kLost, {}, TaskState::kPending, 0, 5),
               IsOk());
   // Lost but not granted again: still stale, for nobody knows who may be granted it next.
   EXPECT_THAT(store_->CompleteTask("a", 1, 1, SampleResult(), 6),
               Fails(StatusCode::kAborted, "lost"));
-  ASSERT_THAT(store_->LeaseTask("a", 1, "v", "n", 7, 9), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "v", "n", 7, 9), IsOk());
   EXPECT_THAT(store_->CompleteTask("a", 1, 1, SampleResult(), 8),
               Fails(StatusCode::kAborted, "epoch 1"));
   EXPECT_THAT(store_->CompleteTask("a", 1, 3, SampleResult(), 8),
@@ -177,7 +177,7 @@ TEST_F(StoreTasksTest, EndedAttemptsAreCountedByWhatEndedThem) {
   for (const End& end :
        {End{AttemptOutcome::kError, 0, 1}, End{AttemptOutcome::kLost, 1, 1},
         End{AttemptOutcome::kCancelled, 1, 1}, End{AttemptOutcome::kError, 1, 2}}) {
-    const auto lease = store_->LeaseTask("a", 1, "w", "n", 0, 1);
+    const auto lease = LeaseTask(*store_, "a", 1, "w", "n", 0, 1);
     ASSERT_THAT(lease, IsOk());
     const v1::TaskError& why = end.outcome == AttemptOutcome::kError ? error : v1::TaskError();
     ASSERT_THAT(store_->EndAttempt("a", 1, lease->epoch, end.outcome, why, TaskState::kPending, 0,
@@ -193,7 +193,7 @@ TEST_F(StoreTasksTest, EndedAttemptsAreCountedByWhatEndedThem) {
   }
   EXPECT_EQ(store_->Attempts("a")->size(), 4u);
 
-  const auto lease = store_->LeaseTask("a", 1, "w", "n", 0, 1);
+  const auto lease = LeaseTask(*store_, "a", 1, "w", "n", 0, 1);
   ASSERT_THAT(lease, IsOk());
   error.set_kind(v1::TASK_ERROR_KIND_PERMANENT);
   ASSERT_THAT(
@@ -205,7 +205,7 @@ TEST_F(StoreTasksTest, EndedAttemptsAreCountedByWhatEndedThem) {
 
 TEST_F(StoreTasksTest, RepeatedEndIsOkAnotherEndIsAborted) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 1), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 1), IsOk());
   v1::TaskError error;
   error.set_kind(v1::TASK_ERROR_KIND_RETRYABLE);
   error.set_message("no memory");
@@ -228,8 +228,8 @@ TEST_F(StoreTasksTest, RepeatedEndIsOkAnotherEndIsAborted) {
 TEST_F(StoreTasksTest, RestartExtendsOpenLeasesOnly) {
   ASSERT_THAT(store_->AddTasks({SampleTask("a", 0), SampleTask("a", 1), SampleTask("a", 2)}),
               IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 1, "w", "n", 0, 10), IsOk());
-  ASSERT_THAT(store_->LeaseTask("a", 2, "w", "n", 0, 10), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 10), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 2, "w", "n", 0, 10), IsOk());
   ASSERT_THAT(store_->CompleteTask("a", 2, 1, SampleResult(), 5), IsOk());
   Reopen();
   ASSERT_THAT(store_->ExtendOpenLeases(1000), IsOk());
@@ -245,7 +245,7 @@ TEST_F(StoreTasksTest, CommitMakesAGenerationVisibleAndTakesItsTasks) {
                                 SampleTask("a", 1), SampleTask("a", 2)}),
               IsOk());
   for (int64_t task : {2, 3}) {
-    ASSERT_THAT(store_->LeaseTask("a", task, "w", "n", 0, 1), IsOk());
+    ASSERT_THAT(LeaseTask(*store_, "a", task, "w", "n", 0, 1), IsOk());
     ASSERT_THAT(store_->CompleteTask("a", task, 1, SampleResult(), 2), IsOk());
   }
   ASSERT_THAT(Commit("a", {SampleEpisode("a", 0), SampleEpisode("a", 1)}, "weights"), IsOk());

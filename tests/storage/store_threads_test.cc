@@ -25,7 +25,7 @@ TEST_F(StoreThreadsTest, EachTaskIsLeasedOnceAndCompletedOnce) {
     threads.emplace_back([&, t] {
       const std::string worker = absl::StrCat("w", t);
       for (int64_t task = 1; task <= kTasks; ++task) {
-        const auto lease = store_->LeaseTask("a", task, worker, "n", 0, 100);
+        const auto lease = LeaseTask(*store_, "a", task, worker, "n", 0, 100);
         if (!lease.ok()) {
           EXPECT_EQ(lease.status().code(), absl::StatusCode::kFailedPrecondition);
           ++refused;
