@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "base/utf8.h"
 #include "server/convert.h"
 #include "server/job_error.h"
 #include "server/job_spec.h"
@@ -37,7 +38,7 @@ void JobRunner::Run(const std::string& id) {
   } else {
     job_.set_state(v1::JOB_STATE_FAILED);
     job_.set_failure(ReasonOf(status));
-    job_.set_message(std::string(status.message()));
+    job_.set_message(ToUtf8(status.message()));
     AMC_LOG(kError) << "job " << id << " failed: " << status;
   }
   const absl::Status stored = Update({MakeEvent(v1::EVENT_KIND_STATE)});

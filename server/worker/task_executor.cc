@@ -6,6 +6,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
+#include "base/utf8.h"
 #include "env/exec/exec_options.h"
 #include "env/graph/onnx_import.h"
 #include "server/convert.h"
@@ -33,7 +34,7 @@ std::string TaskExecutor::PlatformId() {
 
 v1::TaskError TaskExecutor::ToTaskError(const absl::Status& status) {
   v1::TaskError error;
-  error.set_message(std::string(status.message()));
+  error.set_message(ToUtf8(status.message()));  // names of files and classes may be anything
   if (ReasonOf(status) == v1::FAILURE_REASON_EXPORT) {
     error.set_kind(v1::TASK_ERROR_KIND_EXPORT);
     return error;
