@@ -145,7 +145,9 @@ void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   check.InRange<int64_t>("evaluation.samples_per_layer", evaluation->samples_per_layer(), 1, kMany);
   check.InRange<int64_t>("evaluation.recalibration_images", evaluation->recalibration_images(), 0,
                          kMany);
-  check.InRange("evaluation.ridge", evaluation->ridge(), 0.0, 1e6);
+  if (!(evaluation->ridge() > 0 && evaluation->ridge() <= 1e6)) {
+    check.Fail("evaluation.ridge", absl::StrCat(evaluation->ridge(), " is not in (0, 1e6]"));
+  }
   check.InRange<int64_t>("evaluation.reward_images", evaluation->reward_images(), 0, kMany);
   check.InRange<int64_t>("evaluation.report_images", evaluation->report_images(), 0, kMany);
   check.InRange<int64_t>("evaluation.batch_size", evaluation->batch_size(), 1, 1 << 16);

@@ -73,12 +73,12 @@ TEST(JobSpecTest, KeepsWhatTheClientSetAndResolvesToItself) {
   spec.mutable_budget()->set_land(false);
   spec.mutable_search()->set_seed(7);
   spec.mutable_search()->set_agent("uniform");
-  spec.mutable_evaluation()->set_ridge(0);
+  spec.mutable_evaluation()->set_recalibration_images(0);
   const v1::JobSpec once = *ResolveJobSpec(spec);
   EXPECT_FALSE(once.budget().land());
   EXPECT_EQ(once.search().seed(), 7);
   EXPECT_EQ(once.search().agent(), "uniform");
-  EXPECT_EQ(once.evaluation().ridge(), 0);
+  EXPECT_EQ(once.evaluation().recalibration_images(), 0);
   EXPECT_EQ(ResolveJobSpec(once)->SerializeAsString(), once.SerializeAsString());
 }
 
@@ -107,6 +107,15 @@ TEST(JobSpecTest, RefusesNumbersThatAreNone) {
   EXPECT_THAT(BadFields(spec),
               UnorderedElementsAre("spec.budget.ratio", "spec.space.min_preserve_ratio",
                                    "spec.evaluation.ridge"));
+}
+
+// The pruner would refuse it too, but only at the first candidate.
+TEST(JobSpecTest, WantsARidgeAboveZero) {
+  v1::JobSpec spec = Minimal();
+  spec.mutable_evaluation()->set_ridge(0);
+  EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.evaluation.ridge"));
+  spec.mutable_evaluation()->set_ridge(1e-12);
+  EXPECT_TRUE(ResolveJobSpec(spec).ok());
 }
 
 TEST(JobSpecTest, WantsAWeighingRewardWithoutABudget) {
