@@ -4,15 +4,11 @@
 #include <cstdlib>
 #include <string>
 
+#include "tests/require.h"
+
 // Skips the test when AMC_TEST_DATA is unset, or fails it when AMC_REQUIRE=1 (as in CI); otherwise
 // defines `std::string variable`, the path of RELATIVE in that folder.
-#define AMC_TEST_DATA_OR_SKIP(variable, relative)                      \
-  const char* const amc_test_data_root = std::getenv("AMC_TEST_DATA"); \
-  if (amc_test_data_root == nullptr) {                                 \
-    const char* const amc_require = std::getenv("AMC_REQUIRE");        \
-    if (amc_require != nullptr && std::string(amc_require) == "1") {   \
-      GTEST_FAIL() << "AMC_TEST_DATA is not set, and AMC_REQUIRE=1";   \
-    }                                                                  \
-    GTEST_SKIP() << "AMC_TEST_DATA is not set";                        \
-  }                                                                    \
+#define AMC_TEST_DATA_OR_SKIP(variable, relative)                                  \
+  const char* const amc_test_data_root = std::getenv("AMC_TEST_DATA");             \
+  if (amc_test_data_root == nullptr) AMC_SKIP_WITHOUT("AMC_TEST_DATA is not set"); \
   const std::string variable = std::string(amc_test_data_root) + "/" + (relative)

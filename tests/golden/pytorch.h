@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "gtest/gtest.h"
+#include "tests/require.h"
 
 namespace amc::testing {
 
@@ -36,11 +37,6 @@ std::vector<T> ReadValues(const std::string& path) {
 }  // namespace amc::testing
 
 // Skips the test without PyTorch, or fails it when AMC_REQUIRE=1 (as in CI).
-#define AMC_PYTORCH_OR_SKIP()                                                                 \
-  if (!::amc::testing::HasPyTorch()) {                                                        \
-    const char* const amc_require = std::getenv("AMC_REQUIRE");                               \
-    if (amc_require != nullptr && std::string(amc_require) == "1") {                          \
-      GTEST_FAIL() << "/usr/bin/python3 has no torch (package python3-torch), AMC_REQUIRE=1"; \
-    }                                                                                         \
-    GTEST_SKIP() << "/usr/bin/python3 has no torch (package python3-torch)";                  \
-  }
+#define AMC_PYTORCH_OR_SKIP()        \
+  if (!::amc::testing::HasPyTorch()) \
+  AMC_SKIP_WITHOUT("/usr/bin/python3 has no torch (package python3-torch)")
