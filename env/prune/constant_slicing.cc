@@ -79,6 +79,7 @@ absl::StatusOr<Tensor> SliceGroupedWeight(const Tensor& weight, int64_t groups,
     columns_of_group[column / columns_per_group].push_back(column % columns_per_group);
   }
   std::vector<std::vector<Run>> runs_of_group;
+  runs_of_group.reserve(columns_of_group.size());
   for (const std::vector<int32_t>& own : columns_of_group) runs_of_group.push_back(RunsOf(own));
   auto bytes = std::make_shared<Buffer>();
   bytes->reserve(rows.size() * sliced.shape[1] * inner);

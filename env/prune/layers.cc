@@ -19,7 +19,7 @@ class LayerLister {
       AMC_ASSIGN_OR_RETURN(Layer layer, Describe(graph_.node_id(i)));
       if (layer.node == NodeId::kNone) continue;
       FindBatchNorm(layer);
-      layers.push_back(std::move(layer));
+      layers.push_back(layer);
     }
     return layers;
   }

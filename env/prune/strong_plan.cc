@@ -33,7 +33,7 @@ class Planner {
       if (next < layers.size() && layers[next].node == id) {
         Layer& layer = layers[next++];
         if (layer.features <= max_features) {
-          AMC_ASSIGN_OR_RETURN(Refit refit, Aim(std::move(layer)));
+          AMC_ASSIGN_OR_RETURN(Refit refit, Aim(layer));
           if (refit.other != TensorId::kNone) changes |= changed_[Index(refit.other)];
           if (changes) refits.push_back(std::move(refit));
         }
@@ -80,7 +80,7 @@ class Planner {
     return readers.size() == 1 && readers[0] != NodeId::kNone ? &graph_.node(readers[0]) : nullptr;
   }
 
-  absl::StatusOr<Refit> Aim(Layer layer) const {
+  absl::StatusOr<Refit> Aim(const Layer& layer) const {
     Refit refit;
     refit.target = layer.result;
     const Node* reader = OnlyReader(layer.result);
@@ -102,7 +102,7 @@ class Planner {
     const Shape& shape = graph_.tensor(refit.target).shape;
     const int dim = layer.is_conv ? 1 : static_cast<int>(shape.size()) - 1;
     refit.kept = KeptSlots(grouping_, refit.target, dim, shape[dim], selection_);
-    refit.layer = std::move(layer);
+    refit.layer = layer;
     return refit;
   }
 
