@@ -9,12 +9,12 @@ import sys
 
 # Third-party headers and the places that may include them (path prefixes).
 THIRD_PARTY = [
-    (re.compile(r"^(torch|ATen|c10)/"), ["env/exec/", "env/train/", "env/prune/", "env/measure/", "env/backend/",
-                                         "agent/"]),
+    (re.compile(r"^(torch|ATen|c10)/"), ["env/exec/", "env/train/", "env/prune/", "agent/"]),
     (re.compile(r"^sqlite3\.h$"), ["storage/"]),
     (re.compile(r"^(grpc|grpcpp|grpc\+\+)/"), ["server/"]),
     (re.compile(r"\.grpc\.pb\.h$"), ["server/"]),
-    (re.compile(r"^onnx/"), ["env/graph/onnx_"]),
+    (re.compile(r"^onnx[-_./]"), ["env/graph/onnx_"]),
+    (re.compile(r"^google/protobuf/|\.pb\.h$"), ["env/graph/onnx_", "storage/", "server/"]),
     (re.compile(r"^openssl/"), ["base/sha256.cc", "server/credentials.cc"]),
     (re.compile(r"^CLI/"), ["server/"]),
 ]
