@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "env/exec/data_pack.h"
 #include "env/exec/exec_options.h"
 #include "env/graph/graph.h"
@@ -26,6 +27,10 @@ struct EvaluateOptions {
   std::vector<float>* logits = nullptr;                  // out: N x classes, when set
   std::function<void(int64_t done, int64_t total)> progress;
 };
+
+// Mean KL(softmax(reference) || softmax(other)) over rows of `classes` logits, in nats. Both hold
+// the same number of rows, at least one.
+double MeanKl(absl::Span<const float> reference, absl::Span<const float> other, int64_t classes);
 
 // InvalidArgument when the network's input or class count does not fit the pack (names both).
 absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split split,

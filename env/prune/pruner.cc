@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "env/exec/evaluate.h"
 #include "env/exec/network.h"
 #include "env/prune/criterion.h"
 #include "env/prune/layers.h"
@@ -25,29 +26,6 @@ namespace amc {
 namespace {
 
 constexpr int64_t kJudgeImages = 1000;  // that recalibrate a strong reconstruction, and judge it
-
-// Mean KL(softmax(reference) || softmax(other)) over rows of `classes` logits, in nats.
-double MeanKl(const std::vector<float>& reference, const std::vector<float>& other,
-              int64_t classes) {
-  const auto log_sum = [classes](const float* row) {
-    const double top = *std::max_element(row, row + classes);
-    double sum = 0;
-    for (int64_t c = 0; c < classes; ++c) sum += std::exp(row[c] - top);
-    return top + std::log(sum);
-  };
-  const auto rows = static_cast<int64_t>(reference.size()) / classes;
-  double total = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* const p = &reference[r * classes];
-    const float* const q = &other[r * classes];
-    const double p_sum = log_sum(p), q_sum = log_sum(q);
-    for (int64_t c = 0; c < classes; ++c) {
-      const double log_p = p[c] - p_sum;
-      total += std::exp(log_p) * (log_p - (q[c] - q_sum));
-    }
-  }
-  return total / static_cast<double>(rows);
-}
 
 class ChannelPruner : public Pruner {
  public:

@@ -46,6 +46,16 @@ class EvaluateTest : public ::testing::Test {
   absl::StatusOr<TempDirectory> directory_;
 };
 
+TEST(MeanKlTest, AveragesOverRows) {
+  const float a = std::log(3.0F);
+  // (3/4, 1/4) against (1/2, 1/2), and a row against itself.
+  const std::vector<float> reference = {a, 0, 5, 7};
+  const std::vector<float> other = {2, 2, 6, 8};
+  const double kl = 0.75 * std::log(1.5) + 0.25 * std::log(0.5);
+  EXPECT_NEAR(MeanKl(reference, other, 2), kl / 2, 1e-7);
+  EXPECT_EQ(MeanKl(reference, reference, 2), 0);
+}
+
 TEST_F(EvaluateTest, CountsHitsAndBreaksTiesByIndex) {
   const auto pack = MakePack(path(), {0, 9, 0, 0, 0, 0,   // 1 is first
                                       5, 5, 0, 0, 0, 0,   // a tie: 0 before 1
