@@ -28,7 +28,7 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
 absl::StatusOr<std::unique_ptr<LocalEvaluator>> LocalEvaluator::Create(
     const Graph& graph, const DataPack& pack, const LocalEvaluatorOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  auto evaluator = std::unique_ptr<LocalEvaluator>(new LocalEvaluator(graph, pack, options));
+  auto evaluator = std::unique_ptr<LocalEvaluator>(new LocalEvaluator(pack, options));
   AMC_ASSIGN_OR_RETURN(evaluator->grouping_, BuildGroups(graph));
   AMC_ASSIGN_OR_RETURN(evaluator->pruner_,
                        Pruner::Create(graph, evaluator->grouping_, pack, options.prune));
@@ -71,17 +71,6 @@ absl::StatusOr<Measurement> LocalEvaluator::EvaluateOne(const Policy& policy,
   Measurement measurement = FromQuality(quality, cost);
   measurement.seconds = SecondsSince(start);
   return measurement;
-}
-
-absl::StatusOr<Quality> LocalEvaluator::Report(const Graph& graph) {
-  std::vector<float> reference;
-  EvaluateOptions evaluate;
-  evaluate.exec = options_.prune.exec;
-  evaluate.logits = &reference;
-  AMC_RETURN_IF_ERROR(amc::Evaluate(graph_, pack_, Split::kReport, evaluate).status());
-  evaluate.logits = nullptr;
-  evaluate.reference_logits = &reference;
-  return amc::Evaluate(graph, pack_, Split::kReport, evaluate);
 }
 
 }  // namespace amc

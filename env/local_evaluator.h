@@ -38,14 +38,10 @@ class LocalEvaluator : public Evaluator {
   const Grouping& grouping() const { return grouping_; }
   Pruner& pruner() { return *pruner_; }
 
-  // The whole report split, touched once at the end of a job: `graph` against the original.
-  absl::StatusOr<Quality> Report(const Graph& graph);
-
  private:
-  LocalEvaluator(const Graph& graph, const DataPack& pack, LocalEvaluatorOptions options)
-      : graph_(graph), pack_(pack), options_(options) {}
+  LocalEvaluator(const DataPack& pack, LocalEvaluatorOptions options)
+      : pack_(pack), options_(options) {}
 
-  const Graph& graph_;
   const DataPack& pack_;
   LocalEvaluatorOptions options_;
   Grouping grouping_;
