@@ -315,21 +315,4 @@ absl::StatusOr<TorchOp> MakeTorchOp(const Graph& graph, const Node& node) {
       node.domain.empty() ? "" : absl::StrCat(node.domain, "."), node.op_type, " cannot be run"));
 }
 
-bool IsDataInput(const Node& node, size_t index) {
-  switch (node.op) {
-    case Op::kClip:
-    case Op::kDropout:
-    case Op::kPad:
-    case Op::kReduceMean:
-    case Op::kReshape:
-    case Op::kSlice:
-    case Op::kSplit:
-    case Op::kSqueeze:
-    case Op::kUnsqueeze:
-      return index == 0;
-    default:
-      return true;
-  }
-}
-
 }  // namespace amc

@@ -29,10 +29,6 @@ using TorchOp =
 // InvalidArgument if its attributes make no sense.
 absl::StatusOr<TorchOp> MakeTorchOp(const Graph& graph, const Node& node);
 
-// Whether input `index` of `node` is a tensor to compute with; false where it is a parameter that
-// is read when the network is made (amounts of a Pad, bounds of a Slice, ...).
-bool IsDataInput(const Node& node, size_t index);
-
 // The table's parts.
 absl::StatusOr<TorchOp> MakeConv(const Graph& graph, const Node& node);
 absl::StatusOr<TorchOp> MakeMaxPool(const Graph& graph, const Node& node);

@@ -12,23 +12,6 @@
 namespace amc {
 namespace {
 
-// Inputs from the second on that are read as parameters, not as data.
-bool TakesParameters(Op op) {
-  switch (op) {
-    case Op::kClip:
-    case Op::kPad:
-    case Op::kReduceMean:
-    case Op::kReshape:
-    case Op::kSlice:
-    case Op::kSplit:
-    case Op::kSqueeze:
-    case Op::kUnsqueeze:
-      return true;
-    default:
-      return false;
-  }
-}
-
 // The value of a Constant node, in whichever attribute it stands.
 std::optional<KnownValue> ValueOfConstantNode(const Node& node) {
   if (node.attributes.size() != 1) return std::nullopt;
@@ -135,7 +118,7 @@ class Folder {
       if (node.inputs[i] == TensorId::kNone) continue;
       const Tensor& tensor = graph_.tensor(node.inputs[i]);
       if (!tensor.shape_known) return false;
-      if (i > 0 && TakesParameters(node.op) && !tensor.is_constant) return false;
+      if (!IsDataInput(node, i) && !tensor.is_constant) return false;
     }
     return true;
   }

@@ -182,6 +182,23 @@ absl::StatusOr<OptionalAxes> GetAxes(const Graph& graph, const Node& node, size_
 
 }  // namespace
 
+bool IsDataInput(const Node& node, size_t index) {
+  switch (node.op) {
+    case Op::kClip:
+    case Op::kDropout:
+    case Op::kPad:
+    case Op::kReduceMean:
+    case Op::kReshape:
+    case Op::kSlice:
+    case Op::kSplit:
+    case Op::kSqueeze:
+    case Op::kUnsqueeze:
+      return index == 0;
+    default:
+      return true;
+  }
+}
+
 absl::StatusOr<int64_t> GetInt(const Graph& graph, const Node& node, const std::string& name,
                                int64_t fallback) {
   AMC_ASSIGN_OR_RETURN(const int64_t* value, Find<int64_t>(graph, node, name));

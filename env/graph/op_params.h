@@ -83,6 +83,11 @@ absl::StatusOr<std::vector<int64_t>> GetPermutation(const Graph& graph, const No
 // The sizes of Split's outputs along its axis.
 absl::StatusOr<std::vector<int64_t>> GetSplitSizes(const Graph& graph, const Node& node);
 
+// Whether input `index` of `node` is a tensor to compute with; false where it is a parameter that
+// is read when the network is made, and so must be a constant (amounts of a Pad, bounds of a Slice,
+// ...).
+bool IsDataInput(const Node& node, size_t index);
+
 // Optional attributes with defaults; InvalidArgument if present with another type.
 absl::StatusOr<int64_t> GetInt(const Graph& graph, const Node& node, const std::string& name,
                                int64_t fallback);

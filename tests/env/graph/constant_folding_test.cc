@@ -304,6 +304,14 @@ TEST(ConstantFoldingTest, UnknownOperatorsAreAskedFor) {
   EXPECT_FALSE(r.Result().shape_known);
 }
 
+// Whether it drops anything is not known before it runs.
+TEST(ConstantFoldingTest, DropoutWithAComputedModeIsNotFollowed) {
+  Raw r;
+  const TensorId x = r.Input({kDynamic, 4});
+  r.Fold(r.Op("Dropout", {x, r.Floats({}, {0.5F}), r.Op("Cast", {x}, {{"to", int64_t{9}}})}));
+  EXPECT_EQ(r.graph.nodes.back().op, Op::kUnknown);
+}
+
 // What would loop over the dimensions before a zero gives up instead.
 TEST(ConstantFoldingTest, HugeDimensionsBehindAZeroAreNotWalked) {
   constexpr int64_t kHuge = int64_t{1} << 33;
