@@ -56,7 +56,7 @@ absl::StatusOr<Precision> ParsePrecision(absl::string_view name) {
 
 void TuneProcess(int threads) {
   // Activations of a few megabytes come and go with every layer: without these settings glibc maps
-  // and unmaps fresh zeroed pages for each (STACK.md, "Running fast").
+  // and unmaps fresh zeroed pages for each.
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, -1);
   mallopt(M_ARENA_MAX, 1);

@@ -1,8 +1,8 @@
 // A Graph on libtorch, node by node.
 //
 // The executor is a plain interpreter: one eager libtorch call per node, tensors in channels_last,
-// each activation freed after its last reader. That reaches 96% of hand-written oneDNN (STACK.md),
-// and leaves every activation within reach: reconstruction and training need them.
+// each activation freed after its last reader. That leaves every activation within reach:
+// reconstruction and training need them.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,4 @@
-// The trained ResNets of AMC_TEST_DATA reach the accuracy that PyTorch measured (FIGURES.md).
+// The trained ResNets of AMC_TEST_DATA reach the accuracy that PyTorch measured.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
