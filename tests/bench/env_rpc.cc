@@ -1,6 +1,6 @@
 // How many steps a second EnvironmentService does through unary calls, in streams, and in batches.
 //
-//   build/release/tests/env_rpc
+//   build/release/bin/env_rpc
 //
 // ResNet-56's groups; server and client in this process, on a unix socket. Goal: 2,000 unary steps.
 #include <chrono>
