@@ -23,10 +23,10 @@ namespace amc {
 // spatial axis, tokens of all images in one axis), are carried along as Op::kUnknown, with the
 // shapes that ONNX infers for them or that the file records.
 //
-// InvalidArgument: not ONNX, truncated, cyclic, an edge to nowhere, a name defined twice or that is not
-// UTF-8, a weight whose bytes contradict its shape or lie in another file, a dimension or a tensor
-// too large to be real, a node that contradicts its operator's schema, operators whose shapes do
-// not fit. The message names the node or tensor, what was found and what was expected.
+// InvalidArgument: not ONNX, truncated, cyclic, an edge to nowhere, a name defined twice or that is
+// not UTF-8, a weight whose bytes contradict its shape or lie in another file, a dimension or a
+// tensor too large to be real, a node that contradicts its operator's schema, operators whose
+// shapes do not fit. The message names the node or tensor, what was found and what was expected.
 absl::StatusOr<Graph> ImportOnnx(absl::string_view bytes);
 
 // ReadFile + ImportOnnx; the message starts with the path.
