@@ -264,7 +264,10 @@ TEST(ExecOptionsTest, NumericsIdNamesWhatMayChangeBits) {
   TuneProcess(1);
   EXPECT_EQ(NumThreads(), 1);
   const std::string id = NumericsId({});
-  EXPECT_THAT(id, ::testing::MatchesRegex("cpu:[a-z0-9_]+:torch[0-9.+a-z]+:threads1:batch64:fp32"));
+  EXPECT_THAT(
+      id,
+      ::testing::MatchesRegex(
+          "cpu:[a-z0-9_]+:torch[0-9.+a-z]+(:openblas[0-9.]+-[A-Za-z0-9]+)?:threads1:batch64:fp32"));
   EXPECT_NE(id, NumericsId({.batch_size = 32}));
   EXPECT_NE(id, NumericsId({.precision = Precision::kBfloat16}));
   EXPECT_NE(id, NumericsId({.device = Device::kCuda}));
