@@ -1,6 +1,7 @@
 #include "server/cli/command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <map>
@@ -31,9 +32,9 @@ std::string Overview(const std::string& program, const std::string& description,
   for (const Command& command : commands) {
     if (!command.example.empty()) absl::StrAppend(&text, "  ", command.example, "\n");
   }
-  absl::StrAppend(&text, "\n`", program,
-                  " COMMAND --help` lists a command's options.\nExit codes: 0 done, 1 failed, 2 "
-                  "wrong usage, 3 the server cannot be reached.\n");
+  absl::StrAppend(&text, "\n`", program, " COMMAND --help` or `", program,
+                  " help COMMAND` lists a command's options.\nExit codes: 0 done, 1 failed, 2 "
+                  "wrong usage, 3 the server cannot be reached, 130 interrupted.\n");
   return text;
 }
 
@@ -53,6 +54,43 @@ CLI::App* AddSubcommand(CLI::App& root, const Command& command) {
   return app;
 }
 
+// How many letters one has to insert, drop or change to come from `a` to `b`, or two neighbours to
+// swap.
+size_t EditDistance(const std::string& a, const std::string& b) {
+  std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        cost[i][j] = i + j;
+        continue;
+      }
+      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1,
+                             cost[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return cost[a.size()][b.size()];
+}
+
+// Names the nearest command, if one is near.
+absl::Status NoSuchCommand(const std::string& program, const std::string& name,
+                           absl::Span<const Command> commands) {
+  std::string nearest;
+  size_t distance = 3;
+  for (const Command& command : commands) {
+    const size_t to = EditDistance(name, command.name);
+    if (to >= distance) continue;
+    nearest = command.name;
+    distance = to;
+  }
+  return WithHint(UsageError(absl::StrCat("there is no command \"", name, "\"",
+                                          nearest.empty() ? "" : "; did you mean ", nearest,
+                                          nearest.empty() ? "" : "?")),
+                  absl::StrCat("`", program, " --help` lists the commands."));
+}
+
 // "amc data pack" from the subcommands that were met.
 std::string NameOf(const std::string& program, const CLI::App& root) {
   std::string name = program;
@@ -66,6 +104,17 @@ std::string NameOf(const std::string& program, const CLI::App& root) {
 
 int RunCommandLine(const std::string& program, const std::string& description,
                    absl::Span<const Command> commands, int argc, char** argv) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (!words.empty() && words[0] == "help") {  // `amc help run` is `amc run --help`
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
+  if (!words.empty() && words[0][0] != '-' &&
+      std::none_of(commands.begin(), commands.end(), [&](const Command& command) {
+        return command.name.substr(0, command.name.find(' ')) == words[0];
+      })) {
+    return ReportStatus(program, NoSuchCommand(program, words[0], commands));
+  }
   CLI::App root(description, program);
   root.require_subcommand(1);
   root.set_version_flag("--version", std::string(Version()));
@@ -75,14 +124,15 @@ int RunCommandLine(const std::string& program, const std::string& description,
     actions[app] = command.define(*app);
   }
   try {
-    root.parse(argc, argv);
+    std::reverse(words.begin(), words.end());  // as CLI11 wants them
+    root.parse(words);
   } catch (const CLI::CallForVersion&) {
     std::puts(absl::StrCat(program, " ", std::string(Version())).c_str());
-    return kExitDone;
+    return ReportStatus(program, absl::OkStatus());
   } catch (const CLI::CallForHelp&) {
     const bool whole = root.get_subcommands().empty();
     std::fputs((whole ? Overview(program, description, commands) : root.help()).c_str(), stdout);
-    return kExitDone;
+    return ReportStatus(program, absl::OkStatus());
   } catch (const CLI::ParseError& error) {
     if (argc <= 1) {
       std::fputs(Overview(program, description, commands).c_str(), stderr);

@@ -10,20 +10,26 @@ namespace amc {
 enum ExitCode : int {
   kExitDone = 0,
   kExitFailed = 1,
-  kExitUsage = 2,        // the command line is wrong
-  kExitUnreachable = 3,  // the server cannot be reached
+  kExitUsage = 2,          // the command line is wrong
+  kExitUnreachable = 3,    // the server cannot be reached
+  kExitInterrupted = 130,  // Ctrl-C, as shells count it
 };
 
 // An error of the command line itself: exits with kExitUsage.
 absl::Status UsageError(absl::string_view message);
 
+// The user stopped it: exits with kExitInterrupted.
+absl::Status InterruptedError(absl::string_view message);
+
 // `status` with a line for people that says what to do next. OK stays OK; an earlier hint stays.
 absl::Status WithHint(absl::Status status, absl::string_view hint);
 
-// kExitDone for OK, kExitUnreachable for Unavailable, kExitUsage for UsageError, else kExitFailed.
+// kExitDone for OK, kExitUsage for UsageError, kExitInterrupted for InterruptedError,
+// kExitUnreachable for Unavailable, else kExitFailed.
 ExitCode ExitCodeOf(const absl::Status& status);
 
-// Writes "amc COMMAND: message" and the hint to stderr; returns ExitCodeOf. OK writes nothing.
+// Writes "amc COMMAND: message" and the hint to stderr; returns ExitCodeOf. OK writes nothing, but
+// is a failure where what was printed to stdout did not get there (a full disk).
 ExitCode ReportStatus(absl::string_view command, const absl::Status& status);
 
 }  // namespace amc
