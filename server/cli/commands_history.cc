@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "server/cli/checks.h"
 #include "server/cli/commands.h"
 #include "server/cli/format.h"
 #include "server/cli/history.h"
@@ -89,14 +90,16 @@ Action DefineHistory(CLI::App& app) {
       ->check(CLI::IsMember({"number", "reward", "macs", "top1"}))
       ->capture_default_str();
   app.add_option("--limit", args->limit, "Episodes at most; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(AtLeast(0))
       ->capture_default_str();
   app.add_option("--min-reward", args->min_reward, "Only episodes with at least this reward");
-  app.add_option("--min-top1", args->min_top1, "Only with at least this accuracy (0 to 1)");
-  app.add_option("--max-macs", args->max_macs, "Only with at most these MACs");
-  app.add_option("--max-params", args->max_params, "Only with at most these parameters");
-  app.add_option("--from", args->from, "Only from this episode on");
-  app.add_option("--to", args->to, "Only up to this episode");
+  app.add_option("--min-top1", args->min_top1, "Only with at least this top-1 accuracy")
+      ->check(Fraction());
+  app.add_option("--max-macs", args->max_macs, "Only with at most these MACs")->check(AtLeast(0));
+  app.add_option("--max-params", args->max_params, "Only with at most these parameters")
+      ->check(AtLeast(0));
+  app.add_option("--from", args->from, "Only from this episode on")->check(AtLeast(0));
+  app.add_option("--to", args->to, "Only up to this episode")->check(AtLeast(0));
   app.add_flag("--canonical", args->canonical,
                "A line of JSON per episode with what is deterministic: no times, no workers");
   app.add_flag("--json", args->json, "A line of JSON per Episode, everything in it");
@@ -110,6 +113,7 @@ struct BestArgs {
 };
 
 absl::Status Best(const BestArgs& args) {
+  if (!args.policy.empty()) AMC_RETURN_IF_ERROR(CheckOutputFile(args.policy));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source, JobSource::Open(args.source));
   Client& client = source->client();
   AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best, client.GetBest(source->job()));

@@ -6,9 +6,11 @@
 #include <optional>
 #include <system_error>
 
+#include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "env/graph/onnx_import.h"
+#include "server/cli/checks.h"
 #include "server/cli/commands.h"
 #include "server/cli/exit_status.h"
 #include "server/cli/job_template.h"
@@ -34,7 +36,11 @@ absl::Status Inspect(const InspectArgs& args) {
   }
   const auto info =
       DescribeModel(args.model, bytes, *graph, args.lattice, policy ? &*policy : nullptr);
-  AMC_RETURN_IF_ERROR(Annotate(info.status(), args.model));
+  if (!info.ok()) {
+    const bool without =
+        policy && DescribeModel(args.model, bytes, *graph, args.lattice, nullptr).ok();
+    return Annotate(info.status(), without ? args.policy : args.model);
+  }
   if (args.json) {
     PrintJson(*info);
   } else {
@@ -51,11 +57,11 @@ Action DefineInspect(CLI::App& app) {
   app.add_option("--policy", args->policy, "Say what this policy file costs");
   app.add_option("--min-preserve-ratio", args->lattice.min_preserve_ratio,
                  "For the smallest reachable cost: no group keeps less")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(Between(0, 1))
       ->capture_default_str();
   app.add_option("--channel-multiple", args->lattice.channel_multiple,
                  "Likewise: kept counts are multiples of it")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->check(WholeBetween(1, 1 << 16))
       ->capture_default_str();
   app.add_flag("--json", args->json, "Print a ModelInfo as JSON");
   return [args] { return Inspect(*args); };
@@ -63,6 +69,7 @@ Action DefineInspect(CLI::App& app) {
 
 struct InitArgs {
   std::string model, data = "data.pack", output;
+  bool force = false;
 };
 
 // `path` as the job file `file` names it: seen from the file's folder.
@@ -73,6 +80,14 @@ std::string SeenFrom(const std::string& file, const std::string& path) {
 }
 
 absl::Status Init(const InitArgs& args) {
+  std::error_code error;
+  if (!args.output.empty()) {
+    AMC_RETURN_IF_ERROR(CheckOutputFile(args.output));
+    if (!args.force && std::filesystem::exists(args.output, error)) {
+      return WithHint(absl::AlreadyExistsError(absl::StrCat(args.output, " is there already")),
+                      "--force overwrites it.");
+    }
+  }
   AMC_ASSIGN_OR_RETURN(const Graph graph, LoadOnnx(args.model));
   const absl::StatusOr<std::string> text =
       JobTemplate(SeenFrom(args.output, args.model), SeenFrom(args.output, args.data), graph);
@@ -81,7 +96,9 @@ absl::Status Init(const InitArgs& args) {
     std::fputs(text->c_str(), stdout);
     return absl::OkStatus();
   }
-  return WriteFileAtomically(args.output, *text);
+  AMC_RETURN_IF_ERROR(WriteFileAtomically(args.output, *text));
+  std::puts(absl::StrCat("wrote ", args.output, "; next: amc submit ", args.output).c_str());
+  return absl::OkStatus();
 }
 
 Action DefineInit(CLI::App& app) {
@@ -89,6 +106,7 @@ Action DefineInit(CLI::App& app) {
   app.add_option("MODEL", args->model, "The network, ONNX")->required();
   app.add_option("--data", args->data, "The data pack to name in it")->capture_default_str();
   app.add_option("-o,--output", args->output, "Write here instead of to stdout");
+  app.add_flag("--force", args->force, "Overwrite a file that is there");
   return [args] { return Init(*args); };
 }
 

@@ -1,8 +1,13 @@
 #include "server/cli/compute_commands.h"
 
 #include <CLI/CLI.hpp>
+#include <limits>
 #include <memory>
 
+#include "base/status_macros.h"
+#include "env/graph/zoo.h"
+#include "server/cli/checks.h"
+#include "server/cli/exit_status.h"
 #include "server/rpc/channel.h"
 
 namespace amc {
@@ -12,7 +17,7 @@ constexpr int64_t kMany = int64_t{1} << 40;
 
 void AddMachine(CLI::App& app, int& threads, std::string& device) {
   app.add_option("--threads", threads, "Threads; 0: every core this process may use")
-      ->check(CLI::Range(0, 1024))
+      ->check(WholeBetween(0, 1024))
       ->capture_default_str();
   app.add_option("--device", device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
@@ -22,27 +27,34 @@ void AddMachine(CLI::App& app, int& threads, std::string& device) {
 void AddExecFlags(CLI::App& app, ExecFlags& flags) {
   AddMachine(app, flags.threads, flags.device);
   app.add_option("--batch", flags.batch, "Images run at once")
-      ->check(CLI::Range(1, 65536))
+      ->check(WholeBetween(1, 65536))
       ->capture_default_str();
   app.add_flag("--bf16", flags.bf16, "Compute in bfloat16");
 }
 
-void AddSource(CLI::App& app, SourceFlags& source) {
+// With `pack`, a data pack is a source too.
+void AddSource(CLI::App& app, SourceFlags& source, bool pack) {
   auto* group = app.add_option_group("images", "Where the images come from");
   group->add_option("--idx", source.idx,
                     "Folder of IDX files (train-images-idx3-ubyte[.gz] and the other three)");
   group->add_option("--cifar", source.cifar, "Folder of CIFAR binary batches");
   group->add_option("--images", source.images,
-                    "Folder with train/CLASS/*.{jpg,png} and test/CLASS/*.{jpg,png}");
+                    "Folder of images: train/CLASS/*.{jpg,png} with test/CLASS/* or val/CLASS/*, "
+                    "or CLASS/* without test images");
+  if (pack) {
+    group->add_option("--data", source.pack,
+                      "Data pack: trains on its reconstruction split, tests on its reward split, "
+                      "with its mean and deviation");
+  }
   group->require_option(1);
   app.add_option("--size", source.size,
                  "Edge of the square that an image folder's images are resized and cropped to; 0: "
                  "they all have one size")
-      ->check(CLI::Range(0, 4096))
+      ->check(WholeBetween(0, 4096))
       ->capture_default_str();
   app.add_flag("--grayscale", source.grayscale, "One channel, of an image folder's images");
   app.add_option("--limit", source.limit, "Training and test images at most, each; 0: all")
-      ->check(CLI::Range(int64_t{0}, kMany))
+      ->check(WholeBetween(0, kMany))
       ->capture_default_str();
   app.add_option("--mean", source.mean,
                  "Mean of each channel, of pixels scaled to [0, 1]; measured if not given")
@@ -50,15 +62,19 @@ void AddSource(CLI::App& app, SourceFlags& source) {
   app.add_option("--std", source.deviation, "Deviation of each channel, likewise")->expected(1, 16);
 }
 
-// A command whose arguments live as long as its action.
+// A command whose arguments live as long as its action; `check` sees them before anything starts.
 template <typename Args>
-Command Make(std::string name, std::string summary, std::string example,
-             std::function<absl::Status(const Args&)> handler,
-             void (*add_options)(CLI::App&, Args&)) {
-  const auto define = [handler = std::move(handler), add_options](CLI::App& app) -> Action {
+Command Make(
+    std::string name, std::string summary, std::string example,
+    std::function<absl::Status(const Args&)> handler, void (*add_options)(CLI::App&, Args&),
+    absl::Status (*check)(const Args&) = [](const Args&) { return absl::OkStatus(); }) {
+  const auto define = [handler = std::move(handler), add_options, check](CLI::App& app) -> Action {
     const auto args = std::make_shared<Args>();
     add_options(app, *args);
-    return [args, handler] { return handler(*args); };
+    return [args, handler, check] {
+      AMC_RETURN_IF_ERROR(check(*args));
+      return handler(*args);
+    };
   };
   return {std::move(name), std::move(summary), std::move(example), define};
 }
@@ -68,7 +84,7 @@ void AddPrune(CLI::App& app, PruneArgs& args) {
   auto* what = app.add_option_group("how much", "What every group keeps");
   what->add_option("--policy", args.policy, "Policy file: {\"keep\": {\"GROUP\": count}}");
   what->add_option("--ratio", args.ratio, "Share of its channels that every group keeps")
-      ->check(CLI::Range(1e-9, 1.0));
+      ->check(Share());
   what->require_option(1);
   app.add_option("-o,--output", args.output, "The smaller network, ONNX")->required();
   app.add_option("--data", args.data,
@@ -81,18 +97,20 @@ void AddPrune(CLI::App& app, PruneArgs& args) {
                  "none)")
       ->check(CLI::IsMember({"none", "fast", "strong"}));
   app.add_option("--reconstruction-images", args.images, "Images that reconstruction reads")
-      ->check(CLI::Range(int64_t{1}, kMany))
+      ->check(WholeBetween(1, kMany))
       ->capture_default_str();
   app.add_option("--samples-per-layer", args.samples, "Output positions that refit a layer")
-      ->check(CLI::Range(int64_t{1}, kMany))
+      ->check(WholeBetween(1, kMany))
       ->capture_default_str();
   app.add_option("--recalibration-images", args.recalibration, "Images that recalibrate batch norm")
-      ->check(CLI::Range(int64_t{0}, kMany))
+      ->check(WholeBetween(0, kMany))
       ->capture_default_str();
   app.add_option("--ridge", args.ridge, "Ridge, relative to the mean diagonal")
-      ->check(CLI::PositiveNumber)
+      ->check(Above(0))
       ->capture_default_str();
-  app.add_option("--seed", args.seed, "Seed of the sampled positions")->capture_default_str();
+  app.add_option("--seed", args.seed, "Seed of the sampled positions")
+      ->check(Seed())
+      ->capture_default_str();
   AddExecFlags(app, args.exec);
   app.add_flag("--json", args.json, "Print a PruneInfo as JSON");
 }
@@ -107,55 +125,56 @@ void AddInfer(CLI::App& app, InferArgs& args) {
 void AddEval(CLI::App& app, EvalArgs& args) {
   app.add_option("MODEL", args.model, "The network, ONNX")->required();
   app.add_option("--data", args.data, "Data pack (amc data pack)")->required();
-  app.add_option("--split", args.split, "reconstruction, reward or report")
+  app.add_option(
+         "--split", args.split,
+         "reconstruction, reward, or report: a search touches those images once, at its end")
       ->check(CLI::IsMember({"reconstruction", "reward", "report"}))
       ->capture_default_str();
   app.add_option("--limit", args.images, "Images at most; 0: the whole split")
-      ->check(CLI::Range(int64_t{0}, kMany))
+      ->check(WholeBetween(0, kMany))
       ->capture_default_str();
   AddExecFlags(app, args.exec);
   app.add_flag("--json", args.json, "Print an EvalInfo as JSON");
 }
 
 void AddTraining(CLI::App& app, TrainArgs& args) {
-  AddSource(app, args.source);
+  AddSource(app, args.source, true);
   app.add_option("-o,--output", args.output, "The trained network, ONNX")->required();
   app.add_option("--epochs", args.epochs, "Passes over the training images")
-      ->check(CLI::Range(1, 100000))
+      ->check(WholeBetween(1, 100000))
       ->capture_default_str();
   app.add_option("--batch", args.batch, "Images per step")
-      ->check(CLI::Range(1, 65536))
+      ->check(WholeBetween(1, 65536))
       ->capture_default_str();
   app.add_option("--lr", args.learning_rate, "Peak learning rate; falls along a cosine")
-      ->check(CLI::PositiveNumber)
+      ->check(Above(0))
       ->capture_default_str();
   app.add_option("--warmup-epochs", args.warmup_epochs, "Epochs in which it rises to the peak")
-      ->check(CLI::NonNegativeNumber)
+      ->check(Between(0, std::numeric_limits<double>::infinity()))
       ->capture_default_str();
   app.add_option("--momentum", args.momentum, "Momentum of SGD")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(Between(0, 1))
       ->capture_default_str();
   app.add_option("--weight-decay", args.weight_decay, "L2 penalty")
-      ->check(CLI::NonNegativeNumber)
+      ->check(Between(0, std::numeric_limits<double>::infinity()))
       ->capture_default_str();
   app.add_option("--label-smoothing", args.label_smoothing, "Share given to the other classes")
-      ->check(CLI::Range(0.0, 0.99))
+      ->check(Between(0, 0.99))
       ->capture_default_str();
   app.add_option("--crop-padding", args.crop_padding,
                  "Random crops of images padded by this much; -1: an eighth of the image")
-      ->check(CLI::Range(-1, 1024))
+      ->check(WholeBetween(-1, 1024))
       ->capture_default_str();
   app.add_flag("--flip,!--no-flip", args.flip, "Random horizontal flips (the default)");
   app.add_option("--seed", args.seed, "Seed of weights, order and augmentation")
+      ->check(Seed())
       ->capture_default_str();
   AddMachine(app, args.threads, args.device);
   app.add_flag("--json", args.json, "Print a TrainInfo as JSON");
 }
 
 void AddTrain(CLI::App& app, TrainArgs& args) {
-  app.add_option("--arch", args.arch,
-                 "resnet20, resnet56, plain20, vgg16, vgg-small, mobilenetv1 or mobilenetv2")
-      ->required();
+  app.add_option("--arch", args.arch, "The network")->check(CLI::IsMember(ZooNames()))->required();
   AddTraining(app, args);
 }
 
@@ -168,29 +187,30 @@ void AddFinetune(CLI::App& app, TrainArgs& args) {
 }
 
 void AddDataPack(CLI::App& app, DataPackArgs& args) {
-  AddSource(app, args.source);
+  AddSource(app, args.source, false);
   app.add_option("-o,--output", args.output, "The pack")->required();
   app.add_option("--reconstruction", args.reconstruction,
                  "Images that refit weights, of the training images (default 5000, or all)")
-      ->check(CLI::Range(int64_t{1}, kMany));
+      ->check(WholeBetween(1, kMany));
   app.add_option("--reward", args.reward,
                  "Images that rank candidates, of the test images (default half of them)")
-      ->check(CLI::Range(int64_t{1}, kMany));
+      ->check(WholeBetween(1, kMany));
   app.add_option("--report", args.report,
                  "Images that measure the result, of the other test images (default the rest)")
-      ->check(CLI::Range(int64_t{1}, kMany));
-  app.add_option("--seed", args.seed, "Seed of the draw")->capture_default_str();
+      ->check(WholeBetween(1, kMany));
+  app.add_option("--seed", args.seed, "Seed of the draw")->check(Seed())->capture_default_str();
   app.add_flag("--json", args.json, "Print a PackInfo as JSON");
 }
 
 void AddServe(CLI::App& app, ServeArgs& args) {
   args.address = kDefaultAddress;
   app.add_option("--address", args.address, "HOST:PORT (port 0: any free one) or unix:/PATH")
+      ->check(Address())
       ->capture_default_str();
   app.add_option("--data-folder", args.data_folder, "Database and artifacts; made if not there")
       ->capture_default_str();
   app.add_option("--max-running-jobs", args.max_running_jobs, "The others wait")
-      ->check(CLI::Range(1, 1000))
+      ->check(WholeBetween(1, 1000))
       ->capture_default_str();
   app.add_option("--tls-cert", args.tls_certificate, "PEM; needed beyond this machine");
   app.add_option("--tls-key", args.tls_key, "PEM");
@@ -201,6 +221,7 @@ void AddServe(CLI::App& app, ServeArgs& args) {
 void AddWorker(CLI::App& app, WorkerArgs& args) {
   args.server = kDefaultAddress;
   app.add_option("--server", args.server, "The server's address")
+      ->check(Address())
       ->envname("AMC_SERVER")
       ->capture_default_str();
   app.add_option("--tls-ca", args.ca_file, "PEM of the authority that signed the server");
@@ -210,12 +231,42 @@ void AddWorker(CLI::App& app, WorkerArgs& args) {
   app.add_option("--artifacts", args.artifacts_folder,
                  "The server's artifacts/ folder on a shared file system, read in place");
   app.add_option("--threads", args.threads, "Threads that it computes with")
-      ->check(CLI::Range(1, 1024))
+      ->check(WholeBetween(1, 1024))
       ->capture_default_str();
   app.add_option("--give-up-after", args.give_up_after,
                  "Seconds without a server before it ends; 0: never")
-      ->check(CLI::NonNegativeNumber)
+      ->check(Between(0, std::numeric_limits<double>::infinity()))
       ->capture_default_str();
+}
+
+absl::Status CheckPrune(const PruneArgs& args) { return CheckOutputFile(args.output); }
+
+absl::Status CheckInfer(const InferArgs& args) { return CheckOutputFile(args.output); }
+
+absl::Status CheckSource(const SourceFlags& source) {
+  if (source.mean.empty() != source.deviation.empty()) {
+    return UsageError(source.mean.empty() ? "--std without --mean: give both, or neither"
+                                          : "--mean without --std: give both, or neither");
+  }
+  if (!source.pack.empty() && !source.mean.empty()) {
+    return UsageError("--mean and --std: the data pack has its own");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTrain(const TrainArgs& args) {
+  AMC_RETURN_IF_ERROR(CheckSource(args.source));
+  return CheckOutputFile(args.output);
+}
+
+absl::Status CheckDataPack(const DataPackArgs& args) {
+  AMC_RETURN_IF_ERROR(CheckSource(args.source));
+  return CheckOutputFile(args.output);
+}
+
+absl::Status CheckWorker(const WorkerArgs& args) {
+  if (args.token.empty() || !args.ca_file.empty()) return absl::OkStatus();
+  return UsageError("--token needs --tls-ca, or the token would travel in clear");
 }
 
 }  // namespace
@@ -224,25 +275,27 @@ std::vector<Command> ComputeCommands(const ComputeHandlers& handlers) {
   return {
       Make("prune", "Shrink a network by a policy",
            "amc prune resnet20.onnx --policy policy.json --data cifar.pack -o small.onnx",
-           handlers.prune, AddPrune),
+           handlers.prune, AddPrune, CheckPrune),
       Make("infer", "Run a network on a .npy of images",
-           "amc infer resnet20.onnx --input x.npy --output y.npy", handlers.infer, AddInfer),
+           "amc infer resnet20.onnx --input x.npy --output y.npy", handlers.infer, AddInfer,
+           CheckInfer),
       Make("eval", "Measure a network on a split of a data pack",
-           "amc eval resnet20.onnx --data cifar.pack --split report", handlers.eval, AddEval),
+           "amc eval resnet20.onnx --data cifar.pack --split reward", handlers.eval, AddEval),
       Make("train", "Train a known network from scratch",
            "amc train --arch resnet20 --idx /usr/share/datasets/fashion-mnist -o resnet20.onnx",
-           handlers.train, AddTrain),
+           handlers.train, AddTrain, CheckTrain),
       Make("finetune", "Train an ONNX network further",
-           "amc finetune small.onnx --images cifar10/ --epochs 5 -o tuned.onnx", handlers.finetune,
-           AddFinetune),
+           "amc finetune small.onnx --images cifar10/ --mean 0.485 0.456 0.406 --std 0.229 0.224 "
+           "0.225 -o tuned.onnx",
+           handlers.finetune, AddFinetune, CheckTrain),
       Make("data pack", "Make the immutable data set that a search uses",
            "amc data pack --images cifar10/ --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 -o "
            "cifar.pack",
-           handlers.data_pack, AddDataPack),
+           handlers.data_pack, AddDataPack, CheckDataPack),
       Make("serve", "Run the server", "amc serve --data-folder /var/lib/amc", handlers.serve,
            AddServe),
       Make("worker", "Measure candidates for a server", "amc worker --server 127.0.0.1:7070",
-           handlers.worker, AddWorker),
+           handlers.worker, AddWorker, CheckWorker),
   };
 }
 

@@ -44,9 +44,9 @@ struct EvalArgs {
   bool json = false;
 };
 
-// Where images come from: exactly one of the folders.
+// Where images come from: exactly one of the folders, or a data pack.
 struct SourceFlags {
-  std::string idx, cifar, images;
+  std::string idx, cifar, images, pack;
   int64_t size = 0;                    // of an image folder's: resized and cropped; 0: as they are
   bool grayscale = false;              // likewise
   int64_t limit = 0;                   // training images and test images at most; 0: all
