@@ -63,11 +63,12 @@ absl::Status CheckFit(const Graph& graph, const DataPack& pack) {
 
 double MeanKl(absl::Span<const float> reference, absl::Span<const float> other, int64_t classes) {
   const auto columns = static_cast<size_t>(classes);
+  const size_t rows = reference.size() / columns;
   double total = 0;
   for (size_t at = 0; at < reference.size(); at += columns) {
     total += KlDivergence(reference.subspan(at, columns), LogSoftmax(other.subspan(at, columns)));
   }
-  return total / static_cast<double>(reference.size() / columns);
+  return total / static_cast<double>(rows);
 }
 
 absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split split,
