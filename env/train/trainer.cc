@@ -105,16 +105,21 @@ class Trainer {
     TrainResult result;
     start_ = Clock::now();
     for (int64_t epoch = 1; epoch <= options_.epochs; ++epoch) {
-      AMC_ASSIGN_OR_RETURN(EpochSummary summary, RunEpoch(epoch));
+      absl::StatusOr<EpochSummary> ran = RunEpoch(epoch);
+      if (stopped_ && epoch > 1) return result;
+      AMC_RETURN_IF_ERROR(ran.status());
+      EpochSummary summary = *ran;
       const bool due = options_.test_every > 0 && epoch % options_.test_every == 0;
       if (test_.size() > 0 && (due || epoch == options_.epochs)) {
         AMC_ASSIGN_OR_RETURN(summary.test_accuracy, Test());
         result.test_accuracy = summary.test_accuracy;
       }
       result.epochs.push_back(summary);
+      if (callbacks_.should_stop || epoch == options_.epochs) {
+        AMC_ASSIGN_OR_RETURN(result.graph, network_->ToGraph());
+      }
       if (callbacks_.on_epoch) AMC_RETURN_IF_ERROR(callbacks_.on_epoch(epoch, summary));
     }
-    AMC_ASSIGN_OR_RETURN(result.graph, network_->ToGraph());
     return result;
   }
 
@@ -163,6 +168,8 @@ class Trainer {
     double loss_sum = 0, hits = 0;
     EpochSummary summary;
     for (int64_t step = 0; step < steps_per_epoch_; ++step) {
+      stopped_ = callbacks_.should_stop && callbacks_.should_stop();
+      if (stopped_) return absl::CancelledError("training was stopped");
       const int64_t done = (epoch - 1) * steps_per_epoch_ + step;
       const double rate = ScheduledLearningRate(options_, done, total_steps, steps_per_epoch_);
       const auto indices =
@@ -235,6 +242,7 @@ class Trainer {
   torch::optim::SGD optimizer_;
   Rng shuffle_rng_, augmentation_rng_;
   const int64_t steps_per_epoch_;
+  bool stopped_ = false;
   std::vector<float> pixels_;
   Clock::time_point start_;
 };

@@ -57,6 +57,9 @@ struct TrainCallbacks {
   // Every 20 steps and at each epoch's end. An error stops the training and is returned.
   std::function<absl::Status(const TrainProgress&)> on_progress;
   std::function<absl::Status(int64_t epoch, const EpochSummary&)> on_epoch;
+  // Asked before every step; true ends the training, whose result then is that of the last finished
+  // epoch, with fewer `epochs` than were asked for; Cancelled if there is none.
+  std::function<bool()> should_stop;
 };
 
 // Learning rate of step `step` (from 0) of `total`.

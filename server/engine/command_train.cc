@@ -1,6 +1,10 @@
 // train and finetune: a network of the zoo, or an ONNX file, on images.
+#include <signal.h>
+
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +17,7 @@
 #include "env/graph/onnx_import.h"
 #include "env/graph/zoo.h"
 #include "env/train/trainer.h"
+#include "server/cli/exit_status.h"
 #include "server/cli/format.h"
 #include "server/cli/json.h"
 #include "server/engine/commands.h"
@@ -48,8 +53,27 @@ absl::StatusOr<TrainOptions> OptionsOf(const TrainArgs& args, const ImageSet& im
   return options;
 }
 
+volatile std::sig_atomic_t interrupted = 0;
+
+// Asks training to stop at the first Ctrl-C; the second ends the process.
+void StopOnSignals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+// Where mean and deviation come from, for people.
+std::string OriginOfPreprocessing(const SourceFlags& source) {
+  if (!source.pack.empty()) return absl::StrCat("of ", source.pack);
+  return source.mean.empty() ? "measured on the training images; --mean and --std set it"
+                             : "as given";
+}
+
 TrainCallbacks ShowTraining(ProgressLine& line, int64_t epochs) {
   TrainCallbacks callbacks;
+  callbacks.should_stop = [] { return interrupted != 0; };
   callbacks.on_progress = [&line](const TrainProgress& progress) {
     line.Show(absl::StrFormat("epoch %d/%d  step %d/%d  loss %.4f  accuracy %s  ETA %s",
                               progress.epoch, progress.epochs, progress.step, progress.steps,
@@ -77,11 +101,24 @@ absl::Status RunTrain(const TrainArgs& args) {
   AMC_ASSIGN_OR_RETURN(const Preprocessing preprocessing, PreprocessingOf(args.source, data.train));
   AMC_ASSIGN_OR_RETURN(const Graph start, StartingPoint(args, data.train));
   AMC_ASSIGN_OR_RETURN(const TrainOptions options, OptionsOf(args, data.train));
+  std::fputs(absl::StrCat("preprocessing: mean ", absl::StrJoin(preprocessing.mean, " "),
+                          ", deviation ", absl::StrJoin(preprocessing.deviation, " "), " (",
+                          OriginOfPreprocessing(args.source), ")\n")
+                 .c_str(),
+             stderr);
+  StopOnSignals();
   ProgressLine line;
   const absl::Time begin = absl::Now();
-  AMC_ASSIGN_OR_RETURN(TrainResult result, Train(start, data.train, data.test, preprocessing,
-                                                 options, ShowTraining(line, options.epochs)));
+  absl::StatusOr<TrainResult> trained = Train(start, data.train, data.test, preprocessing, options,
+                                              ShowTraining(line, options.epochs));
   line.Finish();
+  if (absl::IsCancelled(trained.status())) {
+    return InterruptedError(absl::StrCat("interrupted in epoch 1 of ", options.epochs,
+                                         ", before there was a network to write"));
+  }
+  AMC_RETURN_IF_ERROR(trained.status());
+  TrainResult result = *std::move(trained);
+  const auto epochs = static_cast<int64_t>(result.epochs.size());
   const bool tested = result.test_accuracy >= 0;
   if (tested) {
     result.graph.metadata["test_accuracy"] = absl::StrFormat("%.4f", result.test_accuracy);
@@ -90,6 +127,10 @@ absl::Status RunTrain(const TrainArgs& args) {
   result.graph.metadata["mean"] = absl::StrJoin(preprocessing.mean, " ");
   result.graph.metadata["deviation"] = absl::StrJoin(preprocessing.deviation, " ");
   AMC_RETURN_IF_ERROR(SaveOnnx(result.graph, args.output));
+  if (epochs < options.epochs) {
+    return InterruptedError(absl::StrCat("interrupted after epoch ", epochs, " of ", options.epochs,
+                                         "; wrote it to ", args.output));
+  }
 
   v1::TrainInfo info;
   info.set_output(args.output);
@@ -100,8 +141,9 @@ absl::Status RunTrain(const TrainArgs& args) {
   if (args.json) {
     PrintJson(info);
   } else {
-    std::puts(absl::StrFormat("%s: test accuracy %s after %d epochs in %s", info.output(),
+    std::puts(absl::StrFormat("%s: test accuracy %s after %d %s in %s", info.output(),
                               tested ? Percent(info.top1(), 2) : "unknown", info.epochs(),
+                              info.epochs() == 1 ? "epoch" : "epochs",
                               HumanDuration(info.seconds()))
                   .c_str());
   }

@@ -26,11 +26,15 @@ absl::Status RunWorkerProcess(const WorkerArgs& args);
 absl::StatusOr<ExecOptions> PrepareExec(const ExecFlags& flags);
 absl::Status PrepareMachine(int threads, const std::string& device);
 
-// The images that the flags name.
+// The images that the flags name, with progress on stderr. Of a data pack, the reconstruction split
+// is what trains and the reward split what tests.
 absl::StatusOr<TrainTest> LoadSource(const SourceFlags& source, uint64_t seed);
-// Mean and deviation as given, or as measured. UsageError if only one is given, or if their number
-// is not that of the channels.
+// Mean and deviation as given, as the data pack has them, or as measured. UsageError if only one is
+// given, or if their number is not that of the channels.
 absl::StatusOr<Preprocessing> PreprocessingOf(const SourceFlags& source, const ImageSet& train);
+
+// A note on stderr if `wanted` images, unless that is the default, are more than the split has.
+void NoteSurplus(int64_t wanted, int64_t otherwise, const DataPack& pack, Split split);
 
 // Shows "WHAT done/total" with an ETA; keep it on the stack while the work lasts.
 std::function<void(int64_t, int64_t)> ShowProgress(ProgressLine& line, std::string what);

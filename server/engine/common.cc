@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <utility>
 
@@ -18,7 +19,30 @@ void Truncate(ImageSet& images, int64_t limit) {
   images.pixels.resize(static_cast<size_t>(limit * images.channels * images.height * images.width));
 }
 
+ImageSet SplitImages(const DataPack& pack, Split split) {
+  const absl::Span<const uint8_t> pixels = pack.Pixels(split, 0, pack.size(split));
+  const absl::Span<const int32_t> labels = pack.labels(split);
+  ImageSet images;
+  images.channels = pack.channels();
+  images.height = pack.height();
+  images.width = pack.width();
+  images.pixels.assign(pixels.begin(), pixels.end());
+  images.labels.assign(labels.begin(), labels.end());
+  images.class_names = pack.class_names();
+  return images;
+}
+
 }  // namespace
+
+void NoteSurplus(int64_t wanted, int64_t otherwise, const DataPack& pack, Split split) {
+  const int64_t there = pack.size(split);
+  if (wanted == otherwise || wanted <= there) return;
+  std::fputs(
+      absl::StrCat("note: ", wanted, " images asked for, the ", std::string(SplitName(split)),
+                   " split has ", there, "; all of them are used\n")
+          .c_str(),
+      stderr);
+}
 
 absl::Status PrepareMachine(int threads, const std::string& device) {
   TuneProcess(threads > 0 ? threads : AvailableCores());
@@ -36,7 +60,17 @@ absl::StatusOr<ExecOptions> PrepareExec(const ExecFlags& flags) {
 }
 
 absl::StatusOr<TrainTest> LoadSource(const SourceFlags& source, uint64_t seed) {
+  ProgressLine line;
+  if (!source.pack.empty()) {
+    AMC_ASSIGN_OR_RETURN(const std::unique_ptr<DataPack> pack, DataPack::Open(source.pack));
+    TrainTest sets = {SplitImages(*pack, Split::kReconstruction),
+                      SplitImages(*pack, Split::kReward)};
+    Truncate(sets.train, source.limit);
+    Truncate(sets.test, source.limit);
+    return sets;
+  }
   ImageFolderOptions options;
+  options.progress = ShowProgress(line, "reading images");
   options.size = source.size;
   options.grayscale = source.grayscale;
   options.max_images = source.limit;
@@ -53,6 +87,10 @@ absl::StatusOr<TrainTest> LoadSource(const SourceFlags& source, uint64_t seed) {
 }
 
 absl::StatusOr<Preprocessing> PreprocessingOf(const SourceFlags& source, const ImageSet& train) {
+  if (!source.pack.empty()) {
+    AMC_ASSIGN_OR_RETURN(const std::unique_ptr<DataPack> pack, DataPack::Open(source.pack));
+    return pack->preprocessing();
+  }
   if (source.mean.empty() && source.deviation.empty()) return MeasurePreprocessing(train);
   const auto channels = static_cast<size_t>(train.channels);
   if (source.mean.size() != channels || source.deviation.size() != channels) {

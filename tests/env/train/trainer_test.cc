@@ -159,6 +159,27 @@ TEST(TrainerTest, ACallbacksErrorStopsTheTraining) {
   EXPECT_EQ(result.status().code(), absl::StatusCode::kCancelled);
 }
 
+TEST(TrainerTest, StoppedItGivesTheLastFinishedEpoch) {
+  const ImageSet train = Quarters(128, 1), test = Quarters(64, 2);  // 4 steps an epoch
+  const auto stop_before = [&](int64_t step) {
+    int64_t asked = 0;
+    TrainCallbacks callbacks;
+    callbacks.should_stop = [&asked, step] { return ++asked > step; };
+    return Train(SmallNetwork(), train, test, kPreprocessing, QuickOptions(), callbacks);
+  };
+  const auto early = stop_before(8), late = stop_before(11), next = stop_before(12);
+  ASSERT_TRUE(early.ok() && late.ok() && next.ok());
+  EXPECT_EQ(early->epochs.size(), 2u);
+  EXPECT_EQ(early->test_accuracy, early->epochs[1].test_accuracy);
+  EXPECT_EQ(next->epochs.size(), 3u);
+  const auto weights = [](const TrainResult& result) {
+    return Values<float>(result.graph, result.graph.nodes[0].inputs[1]).value();
+  };
+  EXPECT_EQ(weights(*early), weights(*late));
+  EXPECT_NE(weights(*early), weights(*next));
+  EXPECT_TRUE(absl::IsCancelled(stop_before(3).status()));
+}
+
 TEST(TrainerTest, DivergenceIsReported) {
   TrainOptions options = QuickOptions();
   options.learning_rate = 1e30;
