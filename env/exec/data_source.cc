@@ -1,5 +1,6 @@
 #include "env/exec/data_source.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -69,6 +70,12 @@ absl::StatusOr<TrainTest> LoadCifarDirectory(const std::string& path) {
 absl::StatusOr<TrainTest> LoadFolders(const std::string& path, const ImageFolderOptions& options) {
   TrainTest sets;
   if (!Exists(path + "/train")) {
+    for (const char* test : {"/test", "/val"}) {
+      if (!Exists(path + test)) continue;
+      return absl::InvalidArgumentError(absl::StrCat(path, ": has ", test + 1,
+                                                     "/ but no train/: want train/CLASS/* with ",
+                                                     test + 1, "/CLASS/*, or CLASS/* alone"));
+    }
     AMC_ASSIGN_OR_RETURN(sets.train, LoadImageFolder(path, options));
     return sets;
   }
@@ -89,6 +96,20 @@ absl::Status CheckAlike(const TrainTest& sets) {
     return absl::InvalidArgumentError(
         absl::StrCat("training images are ", train.channels, "x", train.height, "x", train.width,
                      ", test images ", test.channels, "x", test.height, "x", test.width));
+  }
+  const auto missing = [](const std::vector<std::string>& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) == names.end();
+  };
+  for (const std::string& name : train.class_names) {
+    if (test.class_names.size() >= train.class_names.size()) break;
+    if (!missing(test.class_names, name)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("class \"", name, "\" has training images, but no test images"));
+  }
+  for (const std::string& name : test.class_names) {
+    if (!missing(train.class_names, name)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("class \"", name, "\" has test images, but no training images"));
   }
   for (size_t c = 0; c < test.class_names.size(); ++c) {
     const bool known = c < train.class_names.size();

@@ -125,6 +125,7 @@ absl::StatusOr<ImageSet> LoadImageFolder(const std::string& path,
     }
     AppendPlanes(*image, options.grayscale, set.pixels);
     set.labels.push_back(file.label);
+    if (options.progress) options.progress(set.size(), static_cast<int64_t>(files.size()));
   }
   return set;
 }

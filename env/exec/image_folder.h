@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -17,6 +18,7 @@ struct ImageFolderOptions {
   bool grayscale = false;  // one channel instead of three
   int64_t max_images = 0;  // a random choice of that many files (0: all); the rest is not decoded
   uint64_t seed = 0;       // of that choice
+  std::function<void(int64_t done, int64_t total)> progress = nullptr;  // files read; may be empty
 };
 
 // NotFound without the folder; InvalidArgument names the folder that holds no images, or the file

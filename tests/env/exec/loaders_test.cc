@@ -327,7 +327,15 @@ TEST_F(LoadersTest, SourcesKnowTheirFileNames) {
   EXPECT_EQ(folder->test.size(), 2);
   Write("folder/val/cow/1.png", png);
   ExpectError(LoadDataSource(DataFormat::kFolder, root() + "/folder", {}),
-              {"class 1 of the test images is \"cow\"", "\"dog\""});
+              {"class \"cow\" has test images, but no training images"});
+  Write("lacking/train/cat/1.png", png);
+  Write("lacking/train/dog/1.png", png);
+  Write("lacking/test/dog/1.png", png);
+  ExpectError(LoadDataSource(DataFormat::kFolder, root() + "/lacking", {}),
+              {"class \"cat\" has training images, but no test images"});
+  Write("untrained/val/cat/1.png", png);
+  ExpectError(LoadDataSource(DataFormat::kFolder, root() + "/untrained", {}),
+              {"has val/ but no train/"});
 }
 
 TEST_F(LoadersTest, TestLabelsBeyondTheTrainingClassesAreRefused) {
@@ -336,7 +344,7 @@ TEST_F(LoadersTest, TestLabelsBeyondTheTrainingClassesAreRefused) {
   Write("t10k-images-idx3-ubyte", kIdxImages);
   Write("t10k-labels-idx1-ubyte", Bytes({0, 0, 8, 1, 0, 0, 0, 3, 2, 0, 3}));
   ExpectError(LoadDataSource(DataFormat::kIdx, root(), {}),
-              {"class 3 of the test images", "missing"});
+              {"class \"3\" has test images, but no training images"});
 }
 
 }  // namespace
