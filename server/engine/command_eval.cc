@@ -1,10 +1,12 @@
 // eval and infer: a network on images.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "amc/v1/inspect.pb.h"
 #include "base/file.h"
@@ -17,6 +19,7 @@
 #include "server/cli/json.h"
 #include "server/engine/commands.h"
 #include "server/engine/npy.h"
+#include "server/submission.h"
 
 namespace amc {
 namespace {
@@ -43,6 +46,27 @@ absl::Status CheckInput(const Graph& graph, const std::vector<int64_t>& shape) {
                                                  ShapeToString(input.shape)));
 }
 
+// A note on stderr where a job would refuse the network as a baseline.
+void WarnNearChance(const Quality& quality, const DataPack& pack, Split split) {
+  std::vector<int64_t> counts(pack.class_names().size(), 0);
+  for (const int32_t label : pack.labels(split).first(static_cast<size_t>(quality.images))) {
+    ++counts[static_cast<size_t>(label)];
+  }
+  const double images = static_cast<double>(std::max<int64_t>(quality.images, 1));
+  const double commonest =
+      static_cast<double>(*std::max_element(counts.begin(), counts.end())) / images;
+  const double chance = std::max(commonest, 1.0 / static_cast<double>(counts.size()));
+  if (quality.top1 > WeakBaselineBound(chance, quality.images)) return;
+  std::fputs(absl::StrCat(
+                 "note: near chance: always answering the commonest class gets ", Percent(chance),
+                 ". Most likely the network's preprocessing is not the data ",
+                 "pack's (pixels / 255, minus mean ", absl::StrJoin(pack.preprocessing().mean, " "),
+                 ", over deviation ", absl::StrJoin(pack.preprocessing().deviation, " "),
+                 "), or its classes have another order.\n")
+                 .c_str(),
+             stderr);
+}
+
 }  // namespace
 
 absl::Status RunEval(const EvalArgs& args) {
@@ -55,6 +79,7 @@ absl::Status RunEval(const EvalArgs& args) {
   AMC_ASSIGN_OR_RETURN(const Split split, ParseSplit(args.split));
   AMC_ASSIGN_OR_RETURN(const Graph graph, LoadOnnx(args.model));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<DataPack> pack, DataPack::Open(args.data));
+  NoteSurplus(args.images, 0, *pack, split);
   ProgressLine line;
   options.progress = ShowProgress(line, "images");
   const absl::Time start = absl::Now();
@@ -77,6 +102,7 @@ absl::Status RunEval(const EvalArgs& args) {
   measured.mutable_cost()->set_params(cost.params);
   info.set_seconds(seconds);
   info.set_images_per_second(static_cast<double>(quality->images) / seconds);
+  WarnNearChance(*quality, *pack, split);
   if (args.json) {
     PrintJson(info);
   } else {

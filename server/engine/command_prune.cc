@@ -63,7 +63,20 @@ absl::StatusOr<Graph> PruneByWeights(const Graph& graph, const Grouping& groupin
 struct Method {
   PruneOptions options;
   Reconstruction reconstruction = Reconstruction::kStrong;
+
+  // Whether the pruner begins with statistics of the original's activations.
+  bool ReadsActivations() const {
+    return options.criterion == Criterion::kActivationEnergy ||
+           options.criterion == Criterion::kGreedy || reconstruction == Reconstruction::kFast;
+  }
 };
+
+bool KeepsAll(absl::Span<const int64_t> kept, const Grouping& grouping) {
+  for (size_t g = 0; g < kept.size(); ++g) {
+    if (kept[g] != grouping.groups[g].channels) return false;
+  }
+  return true;
+}
 
 absl::StatusOr<Method> ChooseMethod(const PruneArgs& args, const ExecOptions& exec) {
   const bool data = !args.data.empty();
@@ -148,9 +161,13 @@ absl::Status RunPrune(const PruneArgs& args) {
     AMC_ASSIGN_OR_RETURN(pack, DataPack::Open(args.data));
     AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Pruner> pruner,
                          Pruner::Create(*graph, grouping, *pack, method.options));
+    NoteSurplus(args.images, PruneArgs().images, *pack, Split::kReconstruction);
     ProgressLine line;
-    AMC_ASSIGN_OR_RETURN(
-        pruned, pruner->Prune(kept, method.reconstruction, ShowProgress(line, "reconstructing")));
+    if (method.ReadsActivations() && !KeepsAll(kept, grouping)) {
+      AMC_RETURN_IF_ERROR(pruner->Prepare(ShowProgress(line, "reading activations, image")));
+    }
+    AMC_ASSIGN_OR_RETURN(pruned, pruner->Prune(kept, method.reconstruction,
+                                               ShowProgress(line, "reconstructing layer")));
   }
   AMC_ASSIGN_OR_RETURN(const std::string bytes, CheckedExport(pruned, pack.get(), exec));
   AMC_RETURN_IF_ERROR(WriteFileAtomically(args.output, bytes));

@@ -4,7 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "server/cli/exit_status.h"
 #include "server/engine/commands.h"
+#include "server/rpc/channel.h"
 #include "server/server.h"
 #include "server/worker/worker.h"
 
@@ -22,6 +24,15 @@ std::string DefaultCache() {
 }  // namespace
 
 absl::Status RunServe(const ServeArgs& args) {
+  const bool guarded =
+      !args.tls_certificate.empty() && !args.tls_key.empty() && !args.token.empty();
+  if (!IsLocalAddress(args.address) && !guarded) {
+    return WithHint(absl::InvalidArgumentError(
+                        absl::StrCat("address ", args.address,
+                                     " can be reached from other machines: that needs TLS and a "
+                                     "token, --tls-cert, --tls-key and --token")),
+                    "Clients then give --tls-ca and --token; 127.0.0.1 needs neither.");
+  }
   SetMinLogSeverity(LogSeverity::kInfo);
   TuneProcess(1);
   ServerOptions options;
