@@ -10,10 +10,14 @@
 #include <functional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "server/cli/checks.h"
 #include "server/cli/exit_status.h"
 
 namespace amc {
@@ -39,6 +43,24 @@ absl::Status ReadInChunks(const std::string& path,
   return status;
 }
 
+std::string Text(const absl::Status& status) { return std::string(status.message()); }
+
+// The server's message with the states of a job as people read them.
+absl::Status ForPeople(const absl::Status& status) {
+  std::string text = Text(status);
+  if (!absl::StrContains(text, "JOB_STATE_")) return status;
+  const google::protobuf::EnumDescriptor& states = *v1::JobState_descriptor();
+  for (int i = 0; i < states.value_count(); ++i) {
+    const std::string& name = states.value(i)->name();
+    const std::string shown = absl::AsciiStrToLower(name.substr(sizeof("JOB_STATE_") - 1));
+    absl::StrReplaceAll({{name, shown}}, &text);
+  }
+  absl::Status shown(status.code(), text);
+  status.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& payload) { shown.SetPayload(url, payload); });
+  return shown;
+}
+
 }  // namespace
 
 void AddClientFlags(CLI::App& app, ClientFlags& flags) {
@@ -49,8 +71,26 @@ void AddClientFlags(CLI::App& app, ClientFlags& flags) {
   app.add_option("--tls-ca", flags.channel.ca_file,
                  "PEM of the authority that signed the server; without it no TLS");
   app.add_option("--connect-timeout", flags.timeout, "Seconds to wait for the server")
-      ->check(CLI::PositiveNumber)
+      ->check(Above(0))
       ->capture_default_str();
+}
+
+Client::CallScope::CallScope(Client& client, grpc::ClientContext& context)
+    : client_(client), context_(context) {
+  MutexLock lock(&client_.mutex_);
+  may_begin_ = !client_.cancelled_;
+  client_.calls_.insert(&context_);
+}
+
+Client::CallScope::~CallScope() {
+  MutexLock lock(&client_.mutex_);
+  client_.calls_.erase(&context_);
+}
+
+void Client::CancelCalls() {
+  MutexLock lock(&mutex_);
+  cancelled_ = true;
+  for (grpc::ClientContext* call : calls_) call->TryCancel();
 }
 
 Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientFlags& flags)
@@ -77,13 +117,17 @@ absl::Status Client::Reconnect() {
 }
 
 absl::Status Client::Check(const grpc::Status& status) const {
-  absl::Status converted = FromGrpcStatus(status);
+  absl::Status converted = ForPeople(FromGrpcStatus(status));
   if (absl::IsUnavailable(converted)) {
     return WithHint(Annotate(converted, flags_.channel.address),
                     "The server went away or is another program. Try again, or see its log.");
   }
   if (absl::IsUnauthenticated(converted)) {
     return WithHint(std::move(converted), "Give the server's token with --token or AMC_TOKEN.");
+  }
+  if (absl::IsNotFound(converted) && absl::StrContains(Text(converted), "no job")) {
+    return WithHint(std::move(converted),
+                    "`amc jobs` lists the jobs, with --dir those in the folder of an `amc run`.");
   }
   return converted;
 }
@@ -95,9 +139,7 @@ void Client::SetDeadline(grpc::ClientContext& context) {
 absl::StatusOr<v1::Job> Client::GetJob(const std::string& id) {
   v1::GetJobRequest request;
   request.set_id(id);
-  absl::StatusOr<v1::Job> job = Call(jobs(), &v1::JobService::Stub::GetJob, request);
-  if (!job.ok()) return WithHint(job.status(), "`amc jobs` lists the jobs.");
-  return job;
+  return Call(jobs(), &v1::JobService::Stub::GetJob, request);
 }
 
 absl::StatusOr<v1::GetBestResponse> Client::GetBest(const std::string& job) {
@@ -129,6 +171,8 @@ absl::StatusOr<std::string> Client::Upload(const std::string& path, v1::Artifact
   if (!absl::IsNotFound(found.status())) return found.status();
 
   grpc::ClientContext context;
+  const CallScope scope(*this, context);
+  if (!scope.may_begin()) return absl::CancelledError("interrupted");
   v1::Artifact stored;
   const auto writer = artifacts_->UploadArtifact(&context, &stored);
   // A write fails once the server has ended the call; Finish says why.
@@ -148,6 +192,8 @@ absl::StatusOr<std::string> Client::Upload(const std::string& path, v1::Artifact
 
 absl::Status Client::Download(const std::string& digest, const std::string& path) {
   grpc::ClientContext context;
+  const CallScope scope(*this, context);
+  if (!scope.may_begin()) return absl::CancelledError("interrupted");
   v1::DownloadArtifactRequest request;
   request.set_digest(digest);
   const auto reader = artifacts_->DownloadArtifact(&context, request);

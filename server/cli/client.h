@@ -2,14 +2,17 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "amc/v1/artifact.grpc.pb.h"
 #include "amc/v1/job.grpc.pb.h"
 #include "amc/v1/worker.grpc.pb.h"
+#include "base/mutex.h"
 #include "grpcpp/client_context.h"
 #include "server/rpc/channel.h"
 #include "server/rpc/status_convert.h"
@@ -35,6 +38,24 @@ class Client {
  public:
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientFlags& flags);
 
+  // Cancels the calls under way and refuses those to come, which all are Cancelled then.
+  void CancelCalls();
+
+  // A call under way, for CancelCalls to find. Calls that are not made through this class need one.
+  class CallScope {
+   public:
+    CallScope(Client& client, grpc::ClientContext& context);
+    ~CallScope();
+    CallScope(const CallScope&) = delete;
+    CallScope& operator=(const CallScope&) = delete;
+    bool may_begin() const { return may_begin_; }
+
+   private:
+    Client& client_;
+    grpc::ClientContext& context_;
+    bool may_begin_ = false;
+  };
+
   v1::JobService::Stub& jobs() { return *jobs_; }
   v1::WorkerService::Stub& workers() { return *workers_; }
   v1::ArtifactService::Stub& artifacts() { return *artifacts_; }
@@ -47,6 +68,8 @@ class Client {
                                 const Request& request) {
     grpc::ClientContext context;
     SetDeadline(context);
+    const CallScope scope(*this, context);
+    if (!scope.may_begin()) return absl::CancelledError("interrupted");
     Response response;
     const absl::Status status = Check((stub.*method)(&context, request, &response));
     if (!status.ok()) return status;
@@ -72,6 +95,9 @@ class Client {
 
   std::shared_ptr<grpc::Channel> channel_;
   ClientFlags flags_;
+  Mutex mutex_;
+  std::set<grpc::ClientContext*> calls_ ABSL_GUARDED_BY(mutex_);
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;
   std::unique_ptr<v1::ArtifactService::Stub> artifacts_;

@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <optional>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -19,22 +19,33 @@
 namespace amc {
 namespace {
 
+// How long to leave a server alone that ended a watch before its time: it is shutting down.
+constexpr absl::Duration kPause = absl::Milliseconds(300);
+
 // Whether an event says that the server waits for something outside: progress without a total.
-bool IsStalled(const v1::JobEvent& event) {
+bool IsWaiting(const v1::JobEvent& event) {
   return event.kind() == v1::EVENT_KIND_PROGRESS && event.total() == 0;
 }
 
-// Turns a job's events into progress lines.
+// Whether it waits for space on its disk.
+bool IsStalled(const v1::JobEvent& event) {
+  return IsWaiting(event) && absl::StartsWith(event.message(), "waiting to store");
+}
+
+// Turns a job's events into progress lines. What had happened before it was made is replayed in
+// silence, but for the original's accuracy and the last episode.
 class Narrator {
  public:
   explicit Narrator(const v1::Job& job)
-      : job_(job), meter_(job.episodes_done()), done_(job.episodes_done()) {}
+      : job_(job), replayed_(job.last_sequence()), done_(job.episodes_done()) {}
 
   void Tell(const v1::JobEvent& event) {
+    const bool replay = event.sequence() > 0 && event.sequence() <= replayed_;
     switch (event.kind()) {
       case v1::EVENT_KIND_STATE:
-        if (event.state() == v1::JOB_STATE_FINISHING) {
-          finishing_ = true;
+        finishing_ = event.state() == v1::JOB_STATE_FINISHING;
+        if (replay) break;
+        if (finishing_) {
           line_.Show("rebuilding the winner and measuring it", true);
         } else if (event.state() == v1::JOB_STATE_BASELINE) {
           line_.Show("measuring the original", true);
@@ -45,11 +56,12 @@ class Narrator {
                                   Percent(event.baseline().top1(), 2), event.baseline().images()));
         break;
       case v1::EVENT_KIND_EPISODE:
-        TellEpisode(event);
+        TellEpisode(event, replay);
         break;
       case v1::EVENT_KIND_PROGRESS:
-        if (IsStalled(event)) {
-          line_.Show(event.message(), true);
+        if (IsWaiting(event)) {
+          line_.Show(event.message(), event.message() != waiting_for_);
+          waiting_for_ = event.message();
         } else if (!best_ || finishing_) {  // in between the episodes' own line stays
           line_.Show(absl::StrFormat("%s %d/%d", event.message(), event.done(), event.total()));
         }
@@ -57,32 +69,45 @@ class Narrator {
       default:
         break;
     }
+    if (!IsWaiting(event)) waiting_for_.clear();
   }
 
  private:
-  void TellEpisode(const v1::JobEvent& event) {
+  // "MACs 49.9%": what the budget is on.
+  std::string ShareOfOriginal() const {
+    const bool params = job_.spec().budget().resource() == v1::RESOURCE_PARAMS;
+    const auto of = [&](const v1::Cost& cost) {
+      return static_cast<double>(params ? cost.params() : cost.macs());
+    };
+    const double whole = of(job_.original_cost());
+    return absl::StrCat(params ? "params " : "MACs ",
+                        Percent(whole > 0 ? of(best_->cost()) / whole : 1));
+  }
+
+  void TellEpisode(const v1::JobEvent& event, bool replay) {
     const v1::Episode& episode = event.episode();
-    const bool first = !best_;
-    if (first || event.best_episode() == episode.number()) best_ = episode;
+    if (!best_ || event.best_episode() == episode.number()) best_ = episode;
+    if (replay && episode.number() + 1 < done_) return;
     done_ = std::max(done_, episode.number() + 1);
-    const double macs = job_.original_cost().macs() > 0
-                            ? static_cast<double>(best_->cost().macs()) /
-                                  static_cast<double>(job_.original_cost().macs())
-                            : 1;
+    const std::string eta =
+        replay ? ""
+               : meter_.Eta(done_, job_.episodes_total(), absl::FromUnixMillis(event.time_ms()));
     // Fits into 80 columns.
-    line_.Show(absl::StrFormat("episode %d/%d  best reward %.3f  accuracy %s  MACs %s  %s",
+    line_.Show(absl::StrFormat("episode %d/%d  best reward %.3f  accuracy %s  %s  %s",
                                episode.number() + 1, job_.episodes_total(), event.best_reward(),
-                               Percent(best_->measurement().top1()), Percent(macs),
-                               meter_.Eta(done_, job_.episodes_total())),
-               first || episode.number() + 1 == job_.episodes_total());
+                               Percent(best_->measurement().top1()), ShareOfOriginal(), eta),
+               !shown_ || episode.number() + 1 == job_.episodes_total());
+    shown_ = true;
   }
 
   const v1::Job& job_;
+  const int64_t replayed_;  // sequence number of the last event before this was made
   ProgressLine line_;
   EtaMeter meter_;
   int64_t done_;
   std::optional<v1::Episode> best_;
-  bool finishing_ = false;
+  std::string waiting_for_;
+  bool finishing_ = false, shown_ = false;
 };
 
 // How long stalled events have followed each other.
@@ -142,10 +167,8 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
   request.set_after_sequence(options.after_sequence);
   while (true) {
     grpc::ClientContext context;
-    if (options.on_call && !options.on_call(&context)) return absl::CancelledError("interrupted");
-    const absl::Cleanup over = [&] {
-      if (options.on_call) options.on_call(nullptr);
-    };
+    const Client::CallScope scope(client, context);
+    if (!scope.may_begin()) return absl::CancelledError("interrupted");
     const auto reader = client.jobs().WatchJob(&context, request);
     v1::JobEvent event;
     while (reader->Read(&event)) {
@@ -169,6 +192,7 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
     } else if (!absl::IsUnavailable(status)) {
       return status;
     }
+    absl::SleepFor(kPause);
     AMC_RETURN_IF_ERROR(client.Reconnect());
   }
 }

@@ -1,7 +1,6 @@
 // Watching a job until it ends, with a progress line.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -18,13 +17,10 @@ struct FollowOptions {
   // How long the server may wait for something outside (a full disk) before it is an error here;
   // the job itself goes on waiting.
   absl::Duration patience = absl::InfiniteDuration();
-  // Called with the call under way and with null when it is over, so that another thread can cancel
-  // it; returns false when it should not begin.
-  std::function<bool(grpc::ClientContext*)> on_call;
 };
 
 // Follows the job to its end, over lost connections too, and returns it as it ended. Cancelled when
-// on_call's owner cancelled; Unavailable when the server stays away; ResourceExhausted when
+// Client::CancelCalls did so; Unavailable when the server stays away; ResourceExhausted when
 // `patience` is over.
 absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
                                   const FollowOptions& options);

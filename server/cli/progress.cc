@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr absl::Duration kTerminalInterval = absl::Milliseconds(100);
 constexpr absl::Duration kPlainInterval = absl::Seconds(10);
+constexpr absl::Duration kTogether = absl::Milliseconds(50);
 
 size_t TerminalColumns() {
   winsize size{};
@@ -72,10 +74,16 @@ void ProgressLine::Finish() {
   open_ = false;
 }
 
-std::string EtaMeter::Eta(int64_t done, int64_t total) const {
-  if (done <= done_before_) return "ETA ?";
-  const double seconds = absl::ToDoubleSeconds(absl::Now() - start_);
-  const double each = seconds / static_cast<double>(done - done_before_);
+std::string EtaMeter::Eta(int64_t done, int64_t total, absl::Time now) {
+  // What is reported together was done together.
+  if (now - start_ < kTogether || done < done_at_start_) {
+    start_ = done < done_at_start_ ? now : std::min(start_, now);
+    done_at_start_ = done;
+  }
+  if (done >= total) return absl::StrCat("ETA ", HumanDuration(0));
+  if (done <= done_at_start_) return "ETA ?";
+  const double each =
+      absl::ToDoubleSeconds(now - start_) / static_cast<double>(done - done_at_start_);
   return absl::StrCat("ETA ", HumanDuration(each * static_cast<double>(total - done)));
 }
 

@@ -35,16 +35,16 @@ class ProgressLine {
   absl::Time last_;
 };
 
-// How long the rest will take, from what was done since the meter was made (or restarted).
+// How long the rest will take, from the speed since the first report: what came before it (loading,
+// what an earlier run did) says nothing of the rest. Thread-compatible.
 class EtaMeter {
  public:
-  explicit EtaMeter(int64_t done_before = 0) : start_(absl::Now()), done_before_(done_before) {}
-  // "ETA 1 min 20 s"; "ETA ?" before the first unit is done.
-  std::string Eta(int64_t done, int64_t total) const;
+  // "ETA 1 min 20 s"; "ETA ?" until more is done than was at the first call.
+  std::string Eta(int64_t done, int64_t total, absl::Time now = absl::Now());
 
  private:
-  absl::Time start_;
-  int64_t done_before_;
+  absl::Time start_ = absl::InfiniteFuture();
+  int64_t done_at_start_ = 0;
 };
 
 }  // namespace amc

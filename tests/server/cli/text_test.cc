@@ -70,9 +70,23 @@ TEST(TableTest, AlignsByCodePoints) {
             "longer\n");
 }
 
-TEST(EtaTest, CountsFromWhereTheMeterBegan) {
-  EXPECT_EQ(EtaMeter(5).Eta(5, 10), "ETA ?");
-  EXPECT_THAT(EtaMeter(0).Eta(10, 10), HasSubstr("ETA 0.0 s"));
+TEST(EtaTest, TimesOnlyWhatComesAfterTheFirstReport) {
+  const absl::Time start = absl::FromUnixSeconds(1'000'000);
+  EtaMeter meter;
+  // A resumed job: 40 were done before, and two come together.
+  EXPECT_EQ(meter.Eta(41, 60, start), "ETA ?");
+  EXPECT_EQ(meter.Eta(42, 60, start), "ETA ?");
+  EXPECT_EQ(meter.Eta(43, 60, start + absl::Seconds(2)), "ETA 34 s");
+  EXPECT_EQ(meter.Eta(44, 60, start + absl::Seconds(2)), "ETA 16 s");
+  EXPECT_EQ(meter.Eta(60, 60, start + absl::Seconds(9)), "ETA 0.0 s");
+}
+
+TEST(EtaTest, BeginsAnewWithANewCount) {
+  const absl::Time start = absl::FromUnixSeconds(1'000'000);
+  EtaMeter meter;
+  EXPECT_EQ(meter.Eta(50, 100, start), "ETA ?");
+  EXPECT_EQ(meter.Eta(1, 10, start + absl::Seconds(100)), "ETA ?");
+  EXPECT_EQ(meter.Eta(2, 10, start + absl::Seconds(102)), "ETA 16 s");
 }
 
 TEST(ExitStatusTest, CodesFollowTheDesign) {
@@ -81,6 +95,7 @@ TEST(ExitStatusTest, CodesFollowTheDesign) {
   EXPECT_EQ(ExitCodeOf(UsageError("bad flag")), 2);
   EXPECT_EQ(ExitCodeOf(WithHint(UsageError("bad flag"), "do this")), 2);
   EXPECT_EQ(ExitCodeOf(absl::UnavailableError("gone")), 3);
+  EXPECT_EQ(ExitCodeOf(WithHint(InterruptedError("stopped"), "do this")), 130);
 }
 
 TEST(ExitStatusTest, MessagesNameTheCommandAndSayWhatNext) {
