@@ -67,6 +67,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ChannelOptions&
   if (!options.ca_file.empty()) {
     grpc::SslCredentialsOptions tls;
     AMC_ASSIGN_OR_RETURN(tls.pem_root_certs, ReadFile(options.ca_file));
+    if (!absl::StrContains(tls.pem_root_certs, "-----BEGIN CERTIFICATE-----")) {
+      return absl::FailedPreconditionError(absl::StrCat(options.ca_file, " holds no certificate"));
+    }
     credentials = grpc::SslCredentials(tls);
     if (!options.token.empty()) {
       credentials = grpc::CompositeChannelCredentials(credentials,

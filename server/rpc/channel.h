@@ -27,7 +27,8 @@ absl::Status CheckAddress(absl::string_view address);
 bool IsLocalAddress(absl::string_view address);
 
 // A channel that connects on first use and reconnects within two seconds of a server's return.
-// InvalidArgument for a bad address, a token without TLS or an unreadable file.
+// InvalidArgument for a bad address or a token without TLS; FailedPrecondition for a CA file that
+// holds no certificate; ReadFile's errors for one that cannot be read.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ChannelOptions& options);
 
 // Unavailable "cannot reach ADDRESS" unless the channel connects within `timeout`.
