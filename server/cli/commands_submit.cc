@@ -2,15 +2,19 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "server/cli/checks.h"
 #include "server/cli/client.h"
 #include "server/cli/commands.h"
 #include "server/cli/exit_status.h"
 #include "server/cli/follow.h"
+#include "server/cli/input_check.h"
 #include "server/cli/job_flags.h"
 #include "server/cli/json.h"
+#include "server/cli/process_tree.h"
 #include "server/cli/report.h"
 #include "server/rpc/random_hex.h"
 
@@ -31,6 +35,28 @@ absl::Status PrintEnd(const v1::Job& job, bool json) {
   return JobOutcome(job, ResumeHint(job));
 }
 
+// Follows a job until it ends or the user has seen enough, which does not stop the job. One thread.
+class Watcher {
+ public:
+  // Before any other thread begins: gRPC's too.
+  Watcher() = default;
+  ~Watcher() { signals_.OnStop(nullptr); }
+
+  absl::StatusOr<v1::Job> Follow(Client& client, const std::string& job,
+                                 const FollowOptions& options) {
+    signals_.OnStop([&client] { client.CancelCalls(); });
+    absl::StatusOr<v1::Job> ended = FollowJob(client, job, options);
+    signals_.OnStop(nullptr);
+    if (ended.ok() || signals_.status().ok()) return ended;
+    return WithHint(
+        InterruptedError(absl::StrCat("job ", job, " goes on")),
+        absl::StrCat("`amc watch ", job, "` follows it, `amc cancel ", job, "` stops it."));
+  }
+
+ private:
+  ProcessTree signals_;  // without processes
+};
+
 struct SubmitArgs {
   ClientFlags client;
   JobFlags job;
@@ -39,18 +65,24 @@ struct SubmitArgs {
 };
 
 absl::Status Submit(const SubmitArgs& args) {
-  AMC_ASSIGN_OR_RETURN(v1::JobSpec spec, MakeJobSpec(args.job));
+  std::optional<Watcher> watcher;
+  if (args.wait) watcher.emplace();
+  AMC_ASSIGN_OR_RETURN(const v1::JobSpec local, MakeJobSpec(args.job));
+  AMC_RETURN_IF_ERROR(CheckInputs(local));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  v1::JobSpec spec = local;
   AMC_RETURN_IF_ERROR(UploadInputs(*client, spec));
   v1::SubmitJobRequest request;
   request.set_request_id(args.request_id.empty() ? RandomHex(32) : args.request_id);
   *request.mutable_spec() = std::move(spec);
-  AMC_ASSIGN_OR_RETURN(v1::Job job,
-                       client->Call(client->jobs(), &v1::JobService::Stub::SubmitJob, request));
-  if (args.wait) {
+  const absl::StatusOr<v1::Job> submitted =
+      client->Call(client->jobs(), &v1::JobService::Stub::SubmitJob, request);
+  if (!submitted.ok()) return InTermsOfFlags(submitted.status(), args.job, local);
+  const v1::Job& job = *submitted;
+  if (watcher) {
     if (!args.json) std::fputs(absl::StrCat("job ", job.id(), "\n").c_str(), stderr);
-    AMC_ASSIGN_OR_RETURN(job, FollowJob(*client, job.id(), {}));
-    return PrintEnd(job, args.json);
+    AMC_ASSIGN_OR_RETURN(const v1::Job ended, watcher->Follow(*client, job.id(), {}));
+    return PrintEnd(ended, args.json);
   }
   if (args.json) {
     PrintJson(job);
@@ -83,11 +115,12 @@ struct WatchArgs {
 };
 
 absl::Status Watch(const WatchArgs& args) {
+  Watcher watcher;
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
   FollowOptions options;
   options.json = args.json;
   options.after_sequence = args.after;
-  AMC_ASSIGN_OR_RETURN(const v1::Job job, FollowJob(*client, args.job, options));
+  AMC_ASSIGN_OR_RETURN(const v1::Job job, watcher.Follow(*client, args.job, options));
   return args.json ? JobOutcome(job, ResumeHint(job)) : PrintEnd(job, false);
 }
 
@@ -95,7 +128,7 @@ Action DefineWatch(CLI::App& app) {
   const auto args = std::make_shared<WatchArgs>();
   app.add_option("JOB", args->job, "The job's id")->required();
   app.add_option("--after", args->after, "Replay events after this sequence number")
-      ->check(CLI::NonNegativeNumber)
+      ->check(AtLeast(0))
       ->capture_default_str();
   app.add_flag("--json", args->json, "Print every JobEvent as a line of JSON");
   AddClientFlags(app, args->client);

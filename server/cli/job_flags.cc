@@ -3,16 +3,20 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
-#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "server/cli/checks.h"
 #include "server/cli/exit_status.h"
+#include "server/cli/job_template.h"
 #include "server/cli/json.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {
@@ -21,22 +25,6 @@ using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
-
-// "CRITERION_" of the enum amc.v1.Criterion: the name of its value 0 without "UNSPECIFIED".
-std::string EnumPrefix(const EnumDescriptor& type) {
-  const std::string& zero = type.FindValueByNumber(0)->name();
-  return zero.substr(0, zero.size() - std::string("UNSPECIFIED").size());
-}
-
-// The enum's names as flags spell them: "l1", "top1", "error_log_macs".
-std::vector<std::string> EnumNames(const EnumDescriptor& type) {
-  std::vector<std::string> names;
-  for (int i = 0; i < type.value_count(); ++i) {
-    if (type.value(i)->number() == 0) continue;
-    names.push_back(absl::AsciiStrToLower(type.value(i)->name().substr(EnumPrefix(type).size())));
-  }
-  return names;
-}
 
 // Sets the field to the value that `parse` finds in the text, which is `otherwise` if it finds
 // none.
@@ -77,12 +65,16 @@ absl::Status SetScalar(Message& message, const FieldDescriptor& field, const std
                              "neither true nor false");
     case FieldDescriptor::CPPTYPE_ENUM: {
       const EnumDescriptor& type = *field.enum_type();
-      const std::string upper = absl::AsciiStrToUpper(text);
-      const auto* value = type.FindValueByName(absl::StrCat(EnumPrefix(type), upper));
-      if (value == nullptr) value = type.FindValueByName(upper);
-      if (value == nullptr || value->number() == 0) {
+      const google::protobuf::EnumValueDescriptor* value = nullptr;
+      for (int i = 0; i < type.value_count(); ++i) {
+        const auto& candidate = *type.value(i);
+        const bool named = absl::EqualsIgnoreCase(candidate.name(), text) ||
+                           absl::EqualsIgnoreCase(ShortEnumName(candidate), text);
+        if (named && candidate.number() != 0) value = &candidate;
+      }
+      if (value == nullptr) {
         return UsageError(absl::StrCat(field.name(), ": \"", text, "\" is none of ",
-                                       absl::StrJoin(EnumNames(type), ", ")));
+                                       absl::StrJoin(ShortEnumNames(type), ", ")));
       }
       reflection.SetEnum(&message, &field, value);
       return absl::OkStatus();
@@ -90,6 +82,53 @@ absl::Status SetScalar(Message& message, const FieldDescriptor& field, const std
     default:
       return UsageError(absl::StrCat(field.name(), " cannot be set from text"));
   }
+}
+
+// The flag that sets a field, or the field's place in the job file that says it.
+std::string NameOfField(const std::string& field, const JobFlags& flags, const v1::JobSpec& local) {
+  if (field == "model") return local.model();
+  if (field == "data") return local.data();
+  struct Row {
+    const char* field;
+    const char* flag;
+    bool given;
+  };
+  const Row rows[] = {
+      {"name", "--name", !flags.name.empty()},
+      {"budget", flags.budget_absolute ? "--budget-absolute" : "--budget",
+       flags.budget || flags.budget_absolute},
+      {"budget.ratio", "--budget", flags.budget.has_value()},
+      {"budget.absolute", "--budget-absolute", flags.budget_absolute.has_value()},
+      {"budget.resource", "--resource", flags.resource.has_value()},
+      {"search.agent", "--agent", flags.agent.has_value()},
+      {"search.episodes", "--episodes", flags.episodes.has_value()},
+      {"search.parallel_episodes", "--parallel-episodes", flags.parallel_episodes.has_value()},
+      {"search.metric", "--metric", flags.metric.has_value()},
+      {"search.reward", "--reward", flags.reward.has_value()},
+      {"space", "--frozen", !flags.frozen.empty()},
+      {"space.min_preserve_ratio", "--min-preserve-ratio", flags.min_preserve_ratio.has_value()},
+      {"space.channel_multiple", "--channel-multiple", flags.channel_multiple.has_value()},
+      {"space.residual_path", "--residual-path", flags.residual_path.has_value()},
+      {"evaluation.reward_images", "--reward-images", flags.reward_images.has_value()},
+      {"evaluation.report_images", "--report-images", flags.report_images.has_value()},
+      {"evaluation.batch_size", "--batch", flags.batch.has_value()},
+      {"evaluation.threads", "--threads", flags.threads.has_value()},
+  };
+  for (const Row& row : rows) {
+    if (row.given && field == row.field) return row.flag;
+  }
+  for (const std::string& setting : flags.settings) {
+    if (absl::StartsWith(setting, field + "=")) return absl::StrCat("--set ", field);
+  }
+  return flags.file.empty() ? field : absl::StrCat(flags.file, ": ", field);
+}
+
+// Without the path of the server's copy that a description begins with.
+std::string WithoutStorePath(const std::string& description) {
+  const size_t colon = description.find(": ");
+  const bool path = absl::StartsWith(description, "/") && colon != std::string::npos &&
+                    absl::StrContains(description.substr(0, colon), "/artifacts/");
+  return path ? description.substr(colon + 2) : description;
 }
 
 template <typename T>
@@ -105,39 +144,79 @@ void Collect(std::vector<std::string>& assignments, const char* field,
 
 }  // namespace
 
+std::vector<std::string> KnownAgents() { return {"ddpg-paper", "uniform", "random"}; }
+
 void AddJobFlags(CLI::App& app, JobFlags& flags) {
+  const v1::JobSpec defaults = DefaultJobSpec();
+  const v1::SearchSpec& search = defaults.search();
+  const v1::EvaluationSpec& evaluation = defaults.evaluation();
+  const auto defaulting = [](absl::string_view what, const auto& value) {
+    return absl::StrCat(what, "; default ", value);
+  };
+  const auto named = [](auto value, const EnumDescriptor* type) {
+    return ShortEnumName(*type->FindValueByNumber(value));
+  };
   app.add_option("--data", flags.data, "Data pack (amc data pack), or its digest");
-  app.add_option("--name", flags.name, "A name for people");
+  app.add_option("--name", flags.name, "A name for people; default the model's");
   auto* ratio = app.add_option("--budget", flags.budget,
-                               "What the result may cost, as a ratio of the original's cost");
+                               "What the result may cost, as a ratio of the original's cost: 0.5 "
+                               "halves it")
+                    ->check(Share());
   app.add_option("--budget-absolute", flags.budget_absolute, "The same as a number")
+      ->check(AtLeast(1))
       ->excludes(ratio);
-  app.add_option("--resource", flags.resource, "What the budget is on: macs or params");
+  app.add_option("--resource", flags.resource, "What the budget is on; default macs")
+      ->check(OneOf(*v1::Resource_descriptor()));
   app.add_flag("--no-land", flags.no_land, "Let candidates stay below the budget");
-  app.add_option("--agent", flags.agent, "ddpg-paper, uniform or random");
-  app.add_option("--seed", flags.seed, "Seed of the search");
-  app.add_option("--episodes", flags.episodes, "Candidates to measure");
+  app.add_option("--agent", flags.agent, defaulting("What draws candidates", search.agent()))
+      ->check(CLI::IsMember(KnownAgents()));
+  app.add_option("--seed", flags.seed, defaulting("Seed of the search", search.seed()))
+      ->check(Seed());
+  app.add_option("--episodes", flags.episodes,
+                 defaulting("Candidates to measure", search.episodes()))
+      ->check(WholeBetween(1, 100'000'000));
   app.add_option("--parallel-episodes", flags.parallel_episodes,
-                 "Candidates drawn at once; more workers than this are idle");
-  app.add_option("--metric", flags.metric, "Quality: top1, top5 or negative_kl");
-  app.add_option("--reward", flags.reward, "quality, error_log_macs or error_log_params");
-  app.add_option("--min-preserve-ratio", flags.min_preserve_ratio, "No group keeps less");
-  app.add_option("--channel-multiple", flags.channel_multiple, "Kept counts are multiples of it");
+                 defaulting("Candidates drawn at once; more workers than this are idle",
+                            search.parallel_episodes()))
+      ->check(WholeBetween(1, 4096));
+  app.add_option("--metric", flags.metric, "Quality of a candidate; default top1")
+      ->check(OneOf(*v1::QualityMetric_descriptor()));
+  app.add_option("--reward", flags.reward,
+                 "What the agent maximises; default quality, without a budget one of the others")
+      ->check(OneOf(*v1::RewardKind_descriptor()));
+  app.add_option("--min-preserve-ratio", flags.min_preserve_ratio,
+                 defaulting("No group keeps less", defaults.space().min_preserve_ratio()))
+      ->check(Between(0, 1));
+  app.add_option("--channel-multiple", flags.channel_multiple,
+                 defaulting("Kept counts are multiples of it", defaults.space().channel_multiple()))
+      ->check(WholeBetween(1, 1 << 16));
   app.add_option("--frozen", flags.frozen, "A group that stays whole (may be repeated)")
       ->allow_extra_args(false);
   app.add_option("--residual-path", flags.residual_path,
-                 "keep or prune residual paths; without it, keep them where the budget allows");
-  app.add_option("--criterion", flags.criterion, "Which channels stay: l1, l2, energy or greedy");
+                 "keep or prune residual paths; without it, keep them where the budget allows")
+      ->check(OneOf(*v1::ResidualPath_descriptor()));
+  app.add_option("--criterion", flags.criterion,
+                 defaulting("Which channels stay",
+                            named(evaluation.criterion(), v1::Criterion_descriptor())))
+      ->check(OneOf(*v1::Criterion_descriptor()));
   app.add_option("--reconstruction", flags.reconstruction,
-                 "What ranks candidates: none, fast or strong; the winner gets strong");
+                 defaulting("What ranks candidates; the winner gets strong",
+                            named(evaluation.reconstruction(), v1::Reconstruction_descriptor())))
+      ->check(OneOf(*v1::Reconstruction_descriptor()));
   app.add_option("--reward-images", flags.reward_images,
-                 "Images that rank candidates; 0: the whole split");
+                 "Images that rank candidates; default 0: the whole split")
+      ->check(AtLeast(0));
   app.add_option("--report-images", flags.report_images,
-                 "Images that measure the result; 0: the whole split");
-  app.add_option("--device", flags.device, "cpu or cuda");
+                 "Images that measure the result; default 0: the whole split")
+      ->check(AtLeast(0));
+  app.add_option("--device", flags.device, "Where workers compute; default cpu")
+      ->check(OneOf(*v1::Device_descriptor()));
   app.add_flag("--bf16", flags.bf16, "Compute in bfloat16");
-  app.add_option("--batch", flags.batch, "Images run at once");
-  app.add_option("--threads", flags.threads, "Threads of each worker");
+  app.add_option("--batch", flags.batch, defaulting("Images run at once", evaluation.batch_size()))
+      ->check(WholeBetween(1, 1 << 16));
+  app.add_option("--threads", flags.threads,
+                 defaulting("Threads of each worker", evaluation.threads()))
+      ->check(WholeBetween(1, 1024));
   app.add_flag("--allow-weak-baseline", flags.allow_weak_baseline,
                "Search although the original is near chance");
   app.add_option("--set", flags.settings,
@@ -208,7 +287,34 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
     return WithHint(UsageError("no data: --data names a data pack"),
                     "`amc data pack` makes one from images; see `amc data pack --help`.");
   }
+  const v1::RewardKind reward = spec.search().reward();
+  if (spec.budget().target_case() == v1::Budget::TARGET_NOT_SET &&
+      reward != v1::REWARD_KIND_ERROR_LOG_MACS && reward != v1::REWARD_KIND_ERROR_LOG_PARAMS) {
+    return WithHint(
+        UsageError("no budget: --budget says what the result may cost"),
+        "--budget 0.5 asks for half of the MACs, --budget 0.5 --resource params for "
+        "half of the parameters; --reward error_log_macs weighs cost without a budget.");
+  }
   return spec;
+}
+
+absl::Status InTermsOfFlags(const absl::Status& status, const JobFlags& flags,
+                            const v1::JobSpec& local) {
+  const std::vector<FieldViolation> violations = FieldViolations(status);
+  if (violations.empty()) return status;
+  std::vector<std::string> texts;
+  bool about_groups = false;
+  for (const FieldViolation& violation : violations) {
+    const std::string field(absl::StripPrefix(violation.field, "spec."));
+    about_groups = about_groups || absl::StartsWith(field, "space");
+    texts.push_back(absl::StrCat(NameOfField(field, flags, local), ": ",
+                                 WithoutStorePath(violation.description)));
+  }
+  absl::Status named(status.code(), absl::StrJoin(texts, "; "));
+  const bool file = !IsSha256Hex(local.model());
+  if (!about_groups) return named;
+  return WithHint(
+      named, absl::StrCat("`amc inspect ", file ? local.model() : "MODEL", "` lists the groups."));
 }
 
 absl::Status UploadInputs(Client& client, v1::JobSpec& spec) {

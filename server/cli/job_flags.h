@@ -41,6 +41,14 @@ void AddJobFlags(CLI::App& app, JobFlags& flags);
 // InvalidArgument names the flag or the field.
 absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags);
 
+// Names that --agent takes.
+std::vector<std::string> KnownAgents();
+
+// An error of the server about fields of a spec, in the words of who typed the command: flags, the
+// job file, the names of the files in `local`, the spec before UploadInputs. Others stay.
+absl::Status InTermsOfFlags(const absl::Status& status, const JobFlags& flags,
+                            const v1::JobSpec& local);
+
 // Sets the field at a dotted path ("search.ddpg.hidden=64") in `spec`; enums by their short name
 // ("l1") or their full one.
 absl::Status SetField(const std::string& assignment, v1::JobSpec& spec);

@@ -4,10 +4,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "env/cost/cost_model.h"
 #include "env/graph/groups.h"
+#include "google/protobuf/util/json_util.h"
 #include "server/cli/format.h"
+#include "server/cli/json.h"
 
 namespace amc {
 namespace {
@@ -111,6 +114,15 @@ absl::StatusOr<std::string> JobTemplate(const std::string& model, const std::str
                               {"$MODEL", JsonQuote(model)},
                               {"$DATA", JsonQuote(data)},
                               {"$GROUPS", groups.empty() ? "    //   none" : groups}});
+}
+
+v1::JobSpec DefaultJobSpec() {
+  const std::string text = StripCommentLines(absl::StrReplaceAll(
+      kTemplate, {{"$NAME", "\"\""}, {"$MODEL", "\"\""}, {"$DATA", "\"\""}, {"$GROUPS", ""}}));
+  v1::JobSpec spec;
+  const auto status = google::protobuf::util::JsonStringToMessage(text, &spec);
+  AMC_CHECK(status.ok()) << std::string(status.message());
+  return spec;
 }
 
 }  // namespace amc

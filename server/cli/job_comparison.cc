@@ -1,0 +1,77 @@
+#include "server/cli/job_comparison.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/sha256.h"
+#include "google/protobuf/text_format.h"
+#include "server/cli/checks.h"
+#include "server/cli/job_template.h"
+
+namespace amc {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+constexpr size_t kShownDigits = 12;  // of a digest
+
+// A field's value as people write it.
+std::string Shown(const Message& message, const FieldDescriptor& field) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (field.is_repeated()) {
+    std::vector<std::string> values;
+    for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
+      values.push_back(reflection.GetRepeatedString(message, &field, i));
+    }
+    return values.empty() ? "none" : absl::StrJoin(values, ", ");
+  }
+  if (field.has_presence() && !reflection.HasField(message, &field)) return "not set";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
+    return ShortEnumName(*reflection.GetEnum(message, &field));
+  }
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    const std::string text = reflection.GetString(message, &field);
+    return IsSha256Hex(text) ? text.substr(0, kShownDigits) : text;
+  }
+  std::string text;
+  google::protobuf::TextFormat::PrintFieldValueToString(message, &field, -1, &text);
+  return text;
+}
+
+void Compare(const Message& resolved, const Message& wanted, const std::string& path,
+             std::vector<std::string>& differences) {
+  for (int i = 0; i < resolved.GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor& field = *resolved.GetDescriptor()->field(i);
+    const std::string name = path + field.name();
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      Compare(resolved.GetReflection()->GetMessage(resolved, &field),
+              wanted.GetReflection()->GetMessage(wanted, &field), name + ".", differences);
+      continue;
+    }
+    const std::string was = Shown(resolved, field), is = Shown(wanted, field);
+    if (was != is) differences.push_back(absl::StrCat(name, " ", was, ", this command says ", is));
+  }
+}
+
+}  // namespace
+
+v1::JobSpec WithDefaults(const v1::JobSpec& spec) {
+  v1::JobSpec full = DefaultJobSpec();
+  if (!spec.has_budget()) full.clear_budget();
+  full.MergeFrom(spec);
+  return full;
+}
+
+std::vector<std::string> Differences(const v1::JobSpec& resolved, const v1::JobSpec& wanted) {
+  v1::JobSpec was = resolved, is = WithDefaults(wanted);
+  was.clear_name();
+  is.clear_name();
+  if (is.space().residual_path() == v1::RESIDUAL_PATH_UNSPECIFIED) {
+    was.mutable_space()->clear_residual_path();
+  }
+  std::vector<std::string> differences;
+  Compare(was, is, "", differences);
+  return differences;
+}
+
+}  // namespace amc

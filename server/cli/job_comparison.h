@@ -1,0 +1,19 @@
+// Whether two jobs are the same search: what `amc run` asks of the jobs in its folder.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "amc/v1/job.pb.h"
+
+namespace amc {
+
+// `spec` with every default written out, as the server resolves it; only space.residual_path stays
+// open where the spec says nothing, since what it becomes depends on the network.
+v1::JobSpec WithDefaults(const v1::JobSpec& spec);
+
+// Where a resolved spec differs from what is wanted, a text for each field: "budget.ratio 0.5, this
+// command says 0.4". Names do not count, nor what becomes of residual paths unless `wanted` says.
+std::vector<std::string> Differences(const v1::JobSpec& resolved, const v1::JobSpec& wanted);
+
+}  // namespace amc

@@ -1,0 +1,177 @@
+// What is checked of a job before a server sees it, how its errors read, and when two are the same.
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "agent/agent_registry.h"
+#include "base/file.h"
+#include "env/exec/data_pack.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/cli/checks.h"
+#include "server/cli/exit_status.h"
+#include "server/cli/input_check.h"
+#include "server/cli/job_comparison.h"
+#include "server/cli/job_flags.h"
+#include "server/job_spec.h"
+#include "server/rpc/status_convert.h"
+
+namespace amc {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+v1::JobSpec Spec(double ratio) {
+  v1::JobSpec spec;
+  spec.set_model(std::string(64, 'a'));
+  spec.set_data(std::string(64, 'b'));
+  spec.mutable_budget()->set_ratio(ratio);
+  return spec;
+}
+
+TEST(JobComparisonTest, DefaultsAreThoseOfTheServer) {
+  for (const v1::JobSpec& spec : {Spec(0.3), [] {
+                                    v1::JobSpec absolute = Spec(0.3);
+                                    absolute.mutable_budget()->set_absolute(5);
+                                    absolute.mutable_space()->add_frozen("conv1");
+                                    return absolute;
+                                  }()}) {
+    const auto resolved = ResolveJobSpec(spec);
+    ASSERT_TRUE(resolved.ok()) << resolved.status();
+    EXPECT_EQ(WithDefaults(spec).DebugString(), resolved->DebugString());
+    EXPECT_THAT(Differences(*resolved, spec), IsEmpty());
+  }
+}
+
+TEST(JobComparisonTest, SayingADefaultIsNoDifference) {
+  v1::JobSpec wanted = Spec(0.5);
+  wanted.mutable_search()->set_seed(0);
+  wanted.set_name("another");
+  EXPECT_THAT(Differences(*ResolveJobSpec(Spec(0.5)), wanted), IsEmpty());
+}
+
+TEST(JobComparisonTest, NamesEveryDifference) {
+  v1::JobSpec wanted = Spec(0.4);
+  wanted.mutable_search()->set_episodes(300);
+  wanted.mutable_evaluation()->set_criterion(v1::CRITERION_L1);
+  wanted.mutable_space()->add_frozen("conv1");
+  EXPECT_THAT(Differences(*ResolveJobSpec(Spec(0.5)), wanted),
+              ElementsAre("budget.ratio 0.5, this command says 0.4",
+                          "search.episodes 200, this command says 300",
+                          "space.frozen none, this command says conv1",
+                          "evaluation.criterion greedy, this command says l1"));
+  wanted = Spec(0.5);
+  wanted.set_data(std::string(64, 'c'));
+  EXPECT_THAT(Differences(*ResolveJobSpec(Spec(0.5)), wanted),
+              ElementsAre("data bbbbbbbbbbbb, this command says cccccccccccc"));
+}
+
+TEST(JobComparisonTest, WhatTheServerDecidesOfResidualPathsIsNoDifference) {
+  v1::JobSpec stored = *ResolveJobSpec(Spec(0.5));
+  stored.mutable_space()->set_residual_path(v1::RESIDUAL_PATH_KEEP);
+  EXPECT_THAT(Differences(stored, Spec(0.5)), IsEmpty());
+  v1::JobSpec wanted = Spec(0.5);
+  wanted.mutable_space()->set_residual_path(v1::RESIDUAL_PATH_PRUNE);
+  EXPECT_THAT(Differences(stored, wanted),
+              ElementsAre("space.residual_path keep, this command says prune"));
+}
+
+TEST(JobFlagsTest, KnowsTheAgentsThereAre) { EXPECT_EQ(KnownAgents(), AgentNames()); }
+
+TEST(JobFlagsTest, AJobNeedsABudgetOrARewardThatWeighsCost) {
+  JobFlags flags;
+  flags.model = "m.onnx";
+  flags.data = "d.pack";
+  const absl::Status status = MakeJobSpec(flags).status();
+  EXPECT_EQ(ExitCodeOf(status), kExitUsage);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--budget"));
+  flags.reward = "error_log_params";
+  EXPECT_TRUE(MakeJobSpec(flags).ok());
+}
+
+TEST(JobFlagsTest, ErrorsOfTheServerNameFlagsAndFiles) {
+  JobFlags flags;
+  flags.budget = 0.01;
+  flags.file = "job.json";
+  v1::JobSpec local;
+  local.set_model("net.onnx");
+  local.set_data("cut.pack");
+  const absl::Status status =
+      InTermsOfFlags(FieldErrors({{"spec.budget", "out of reach"},
+                                  {"spec.search.episodes", "0 is not in [1, 2]"},
+                                  {"spec.data", "/x/artifacts/ab/abcd: offset 0: not a data pack"},
+                                  {"spec.model", "cyclic"}}),
+                     flags, local);
+  EXPECT_EQ(std::string(status.message()),
+            "--budget: out of reach; job.json: search.episodes: 0 is not in [1, 2]; "
+            "cut.pack: offset 0: not a data pack; net.onnx: cyclic");
+  const absl::Status other = absl::NotFoundError("no field");
+  EXPECT_EQ(InTermsOfFlags(other, flags, local), other);
+}
+
+class PackSummaryTest : public testing::Test {
+ protected:
+  absl::StatusOr<PackSummary> Read(const std::string& bytes) {
+    EXPECT_TRUE(WriteFileAtomically(path_, bytes).ok());
+    return ReadPackSummary(path_);
+  }
+  TempDirectory folder_ = *TempDirectory::Create();
+  std::string path_ = folder_.path() + "/data.pack";
+};
+
+TEST_F(PackSummaryTest, ReadsWhatSerializePackWrites) {
+  PackContents contents;
+  contents.images = {1, 2, 3, std::vector<uint8_t>(36), {0, 1, 0, 1, 0, 1}, {"5", "6"}};
+  contents.split_sizes[0] = 3;
+  contents.split_sizes[1] = 2;
+  contents.split_sizes[2] = 1;
+  contents.preprocessing = {{0.5F}, {0.25F}};
+  contents.source = "a: 7";
+  const std::string bytes = *SerializePack(contents);
+  const auto summary = Read(bytes);
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_EQ(summary->reconstruction_images, 3);
+  EXPECT_EQ(summary->reward_images, 2);
+  EXPECT_EQ(summary->report_images, 1);
+  for (size_t length = 0; length < bytes.size(); ++length) {
+    const absl::Status status = Read(bytes.substr(0, length)).status();
+    ASSERT_TRUE(absl::IsInvalidArgument(status)) << length << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("data.pack: "));
+  }
+  EXPECT_TRUE(absl::IsInvalidArgument(Read(bytes + "x").status()));
+}
+
+TEST_F(PackSummaryTest, NeedsAFile) {
+  EXPECT_TRUE(absl::IsNotFound(ReadPackSummary(path_).status()));
+  EXPECT_FALSE(ReadPackSummary(folder_.path()).ok());
+}
+
+TEST(ChecksTest, RangesAreShortAndExact) {
+  const auto error = [](const CLI::Validator& validator, const std::string& text) {
+    return validator(text);
+  };
+  EXPECT_EQ(error(Share(), "1"), "");
+  EXPECT_EQ(error(Share(), "0"), "0 is not above 0 and at most 1");
+  EXPECT_NE(error(Share(), "nan"), "");
+  EXPECT_EQ(error(Fraction(), "89"), "89 is not in the range 0 to 1; 89% is 0.89");
+  EXPECT_EQ(error(AtLeast(0), "-1"), "-1 is not a whole number from 0");
+  EXPECT_EQ(error(WholeBetween(1, 4), "4"), "");
+  EXPECT_NE(error(WholeBetween(1, 4), "5"), "");
+  EXPECT_EQ(error(Seed(), "18446744073709551615"), "");
+  EXPECT_NE(error(Seed(), "-1"), "");
+  EXPECT_NE(error(Address(), "nonsense"), "");
+}
+
+TEST(ChecksTest, OutputFilesNeedAFolder) {
+  const TempDirectory folder = *TempDirectory::Create();
+  EXPECT_TRUE(CheckOutputFile(folder.path() + "/x").ok());
+  EXPECT_TRUE(CheckOutputFile("x").ok());
+  EXPECT_TRUE(absl::IsNotFound(CheckOutputFile(folder.path() + "/none/x")));
+  EXPECT_FALSE(CheckOutputFile(folder.path()).ok());
+  ASSERT_TRUE(WriteFileAtomically(folder.path() + "/file", "").ok());
+  EXPECT_FALSE(CheckOutputFile(folder.path() + "/file/x").ok());
+}
+
+}  // namespace
+}  // namespace amc
