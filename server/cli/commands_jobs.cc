@@ -8,20 +8,23 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
+#include "server/cli/checks.h"
 #include "server/cli/client.h"
 #include "server/cli/commands.h"
 #include "server/cli/exit_status.h"
 #include "server/cli/follow.h"
 #include "server/cli/format.h"
+#include "server/cli/job_source.h"
 #include "server/cli/json.h"
 #include "server/cli/table.h"
+#include "server/rpc/job_state.h"
 
 namespace amc {
 namespace {
 
 struct JobArgs {
   ClientFlags client;
-  std::string job, output;
+  std::string job, output, folder;
   int limit = 20;
   bool json = false;
 };
@@ -52,7 +55,9 @@ Table JobTable() {
 }
 
 absl::Status Jobs(const JobArgs& args) {
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source,
+                       JobSource::OpenAll({args.client, "", args.folder}));
+  Client* const client = &source->client();
   v1::ListJobsResponse all;
   v1::ListJobsRequest request;
   do {
@@ -68,8 +73,18 @@ absl::Status Jobs(const JobArgs& args) {
     return absl::OkStatus();
   }
   Table table = JobTable();
-  for (const v1::Job& job : all.jobs()) AddJobRow(job, table);
-  std::fputs(table.ToString().c_str(), stdout);
+  std::string notes;
+  for (const v1::Job& job : all.jobs()) {
+    AddJobRow(job, table);
+    if (job.state() == v1::JOB_STATE_FAILED) {
+      absl::StrAppend(&notes, "\njob ", job.id(), " failed: ", job.message(), "\n");
+    }
+  }
+  if (!all.next_page_token().empty()) {
+    absl::StrAppend(&notes, "\nThere are more jobs than these ", all.jobs_size(),
+                    ": --limit shows more.\n");
+  }
+  std::fputs(absl::StrCat(table.ToString(), notes).c_str(), stdout);
   return absl::OkStatus();
 }
 
@@ -104,8 +119,18 @@ absl::Status Delete(const JobArgs& args) {
 }
 
 absl::Status Export(const JobArgs& args) {
+  AMC_RETURN_IF_ERROR(CheckOutputFile(args.output));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
   AMC_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(args.job));
+  if (!job.has_result() && HasEnded(job.state())) {
+    return WithHint(
+        absl::FailedPreconditionError(absl::StrCat("job ", job.id(),
+                                                   job.state() == v1::JOB_STATE_FAILED
+                                                       ? absl::StrCat(" failed: ", job.message())
+                                                       : std::string(" was cancelled"),
+                                                   ": it has no network to hand out")),
+        absl::StrCat("`amc resume ", job.id(), "` goes on with it."));
+  }
   if (!job.has_result()) {
     return WithHint(absl::FailedPreconditionError(absl::StrCat("job ", job.id(), " is ",
                                                                JobStateName(job.state()),
@@ -182,8 +207,10 @@ std::vector<Command> JobCommands() {
       Make("jobs", "List the server's jobs, newest first", "amc jobs --limit 50", Jobs, false,
            [](CLI::App& app, JobArgs& args) {
              app.add_option("--limit", args.limit, "Jobs at most")
-                 ->check(CLI::Range(1, 1000000))
+                 ->check(WholeBetween(1, 1'000'000))
                  ->capture_default_str();
+             app.add_option("--dir", args.folder,
+                            "List those in the folder of an `amc run` instead of a server's");
            }),
       Make(
           "cancel", "Stop a job; its history stays", "amc cancel JOB",

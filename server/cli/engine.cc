@@ -1,6 +1,9 @@
 #include "server/cli/engine.h"
 
+#include <fcntl.h>
 #include <sched.h>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +13,7 @@
 #include <system_error>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
@@ -41,6 +45,40 @@ absl::StatusOr<std::string> FindEngine() {
   const std::string engine = (self.parent_path() / "amc-engine").string();
   if (::access(engine.c_str(), X_OK) != 0) return ErrnoToStatus(errno, "cannot execute", engine);
   return engine;
+}
+
+absl::Status CheckEngineDevice(const std::string& device) {
+  if (device == "cpu") return absl::OkStatus();
+  AMC_ASSIGN_OR_RETURN(const std::string engine, FindEngine());
+  TempDirectory folder = *TempDirectory::Create("amc-device");
+  const std::string said = folder.path() + "/said";
+  std::vector<std::string> environment = EngineEnvironment(1);
+  std::vector<char*> envp, arguments;
+  for (std::string& variable : environment) envp.push_back(variable.data());
+  std::vector<std::string> words = {engine, "check-device", device};
+  for (std::string& word : words) arguments.push_back(word.data());
+  envp.push_back(nullptr);
+  arguments.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, said.c_str(), O_WRONLY | O_CREAT,
+                                     0600);
+  ::posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  pid_t pid = 0;
+  const int error =
+      ::posix_spawn(&pid, engine.c_str(), &actions, nullptr, arguments.data(), envp.data());
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) return ErrnoToStatus(error, "cannot execute", engine);
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
+  const absl::StatusOr<std::string> text = ReadFile(said);
+  // "amc check-device: why"
+  const std::string why =
+      text.ok() ? text->substr(std::min(text->size(), text->find(": ") + 2)) : "";
+  return absl::FailedPreconditionError(
+      why.empty() ? absl::StrCat("device ", device, ": ", engine, " cannot compute on it")
+                  : std::string(absl::StripAsciiWhitespace(why)));
 }
 
 int AvailableCores() {

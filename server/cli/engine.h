@@ -13,6 +13,10 @@ namespace amc {
 // amc-engine in the folder of this program. NotFound says where it was looked for.
 absl::StatusOr<std::string> FindEngine();
 
+// OK if amc-engine can compute on "cpu" or "cuda"; FailedPrecondition with what to do otherwise.
+// Asks the engine where it has to.
+absl::Status CheckEngineDevice(const std::string& device);
+
 // How many cores this process may use.
 int AvailableCores();
 

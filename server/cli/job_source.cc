@@ -30,12 +30,21 @@ void AddJobSourceFlags(CLI::App& app, JobSourceFlags& flags) {
 }
 
 absl::StatusOr<std::unique_ptr<JobSource>> JobSource::Open(const JobSourceFlags& flags) {
-  auto source = std::unique_ptr<JobSource>(new JobSource(flags.job));
+  if (flags.folder.empty() && flags.job.empty()) return UsageError("JOB or --dir is required");
+  AMC_ASSIGN_OR_RETURN(std::unique_ptr<JobSource> source, OpenAll(flags));
+  source->job_ = flags.job;
+  if (flags.job.empty()) {
+    AMC_ASSIGN_OR_RETURN(source->job_, NewestJob(source->client(), flags.folder));
+  }
+  return source;
+}
+
+absl::StatusOr<std::unique_ptr<JobSource>> JobSource::OpenAll(const JobSourceFlags& flags) {
+  auto source = std::unique_ptr<JobSource>(new JobSource());
   if (!flags.folder.empty()) {
     AMC_RETURN_IF_ERROR(source->OpenFolder(flags.folder));
     return source;
   }
-  if (flags.job.empty()) return UsageError("JOB or --dir is required");
   AMC_ASSIGN_OR_RETURN(source->connection_, Client::Connect(flags.client));
   source->client_ = source->connection_.get();
   return source;
@@ -60,9 +69,6 @@ absl::Status JobSource::OpenFolder(const std::string& folder) {
   } else {
     AMC_RETURN_IF_ERROR(started);
     client_ = &server_->client();
-  }
-  if (job_.empty()) {
-    AMC_ASSIGN_OR_RETURN(job_, NewestJob(*client_, folder));
   }
   return absl::OkStatus();
 }

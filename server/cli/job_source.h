@@ -32,11 +32,14 @@ class JobSource {
   // Client::Connect and PrivateServer::Start.
   static absl::StatusOr<std::unique_ptr<JobSource>> Open(const JobSourceFlags& flags);
 
+  // The same for all jobs there, none of them in particular; `job` is not looked at.
+  static absl::StatusOr<std::unique_ptr<JobSource>> OpenAll(const JobSourceFlags& flags);
+
   Client& client() { return *client_; }
   const std::string& job() const { return job_; }
 
  private:
-  explicit JobSource(std::string job) : job_(std::move(job)) {}
+  JobSource() = default;
   absl::Status OpenFolder(const std::string& folder);
 
   std::string job_;

@@ -100,6 +100,53 @@ class RunTest(TinyCase):
         self.assertIn(result["recalibrated"], (True, False))
         self.assertEqual(read(f"{self.reference_out}/history.jsonl"), before)
 
+    def test_saying_a_default_is_the_same_command_and_starts_no_worker(self):
+        out = f"{self.dir}/out"
+        first = ["run", self.model, "--data", self.pack, "--budget", "0.5", "--episodes", 2, "--agent", "uniform",
+                 "-o", out]
+        self.ok(*first)
+        os.remove(f"{out}/logs/worker-1.log")
+        os.remove(f"{out}/model.onnx")
+        done = amc(*first, "--seed", 0, "--resource", "macs")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, r"^already done \(job \w+\)\n$")
+        self.assertFalse(os.path.exists(f"{out}/logs/worker-1.log"))
+        self.assertTrue(os.path.exists(f"{out}/model.onnx"))
+
+    def test_another_job_in_the_folder_is_overwritten_only_by_force(self):
+        out = f"{self.dir}/out"
+        first, other = (["run", self.model, "--data", self.pack, "--budget", budget, "--episodes", 2, "--agent",
+                         "random", "-o", out] for budget in ("0.5", "0.7"))
+        self.ok(*first)
+        kept = read(f"{out}/model.onnx", "rb")
+        said = self.fails(2, "budget.ratio 0.5, this command says 0.7", *other)
+        self.assertNotIn("episodes 2,", said)
+        self.assertIn("--force", said)
+        self.assertEqual(read(f"{out}/model.onnx", "rb"), kept)
+        old = self.json("jobs", "--dir", out)["jobs"]
+        self.assertEqual(len(old), 1)
+        self.ok(*other, "--force")
+        self.assertNotEqual(read(f"{out}/model.onnx", "rb"), kept)
+        self.assertEqual(len(self.json("jobs", "--dir", out)["jobs"]), 2)
+        self.assertEqual(len(self.ok("history", old[0]["id"], "--dir", out, "--json").splitlines()), 2)
+        # The first one again is an earlier job now.
+        self.fails(2, "budget.ratio 0.7, this command says 0.5", *first)
+        self.ok(*first, "--force")
+        self.assertEqual(read(f"{out}/model.onnx", "rb"), kept)
+
+    def test_refuses_at_once_what_it_cannot_do(self):
+        out = f"{self.dir}/out"
+        base = ["run", self.model, "-o", out, "--data"]
+        for wrong in (["--budget", "1.5"], ["--budget", "0"], [], ["--budget", "0.5", "--agent", "ppo"],
+                      ["--budget", "0.5", "--episodes", 0], ["--budget", "0.5", "--seed", "-1"]):
+            self.fails(2, wrong[-2] if wrong else "--budget", *base, self.pack, *wrong)
+        with open(f"{self.dir}/cut.pack", "wb") as file:
+            file.write(read(self.pack, "rb")[:1000])
+        self.fails(1, "cut.pack: the file has 1000 bytes", *base, f"{self.dir}/cut.pack", "--budget", "0.5")
+        if "no CUDA device" in amc("eval", self.model, "--data", self.pack, "--device", "cuda").stderr:
+            self.fails(1, "cuda asked for, but", *base, self.pack, "--budget", "0.5", "--device", "cuda")
+        self.assertFalse(os.path.exists(out))
+
     def test_goes_on_after_ctrl_c(self):
         out = f"{self.dir}/out"
         run = Background(self.dir, "run", *search(self.model, self.pack, out))
