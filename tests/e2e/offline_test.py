@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -9,7 +10,7 @@ import unittest
 
 import numpy as np
 
-from amc_e2e import AMC, TinyCase, amc, environment
+from amc_e2e import AMC, Background, TinyCase, amc, environment
 
 COMMANDS = ["run", "inspect", "init", "prune", "infer", "eval", "train", "finetune", "data pack", "serve",
             "worker", "submit", "watch", "jobs", "best", "cancel", "resume", "delete", "export", "workers",
@@ -39,13 +40,35 @@ class HelpTest(unittest.TestCase):
             seconds.append(time.perf_counter() - start)
         self.assertLess(min(seconds), 0.05)
 
+    def test_an_unknown_command_is_named_with_the_nearest_one(self):
+        for wrong, message in ((["bogus"], 'there is no command "bogus"\n'),
+                               (["inpsect", "x"], 'there is no command "inpsect"; did you mean inspect\\?'),
+                               (["help", "inpsect"], "did you mean inspect")):
+            done = amc(*wrong)
+            self.assertEqual(done.returncode, 2)
+            self.assertRegex(done.stderr, message)
+
+    def test_help_is_a_command_too(self):
+        self.assertEqual(amc("help").stdout, amc("--help").stdout)
+        for command in (["run"], ["data", "pack"]):
+            self.assertEqual(amc("help", *command).stdout, amc(*command, "--help").stdout)
+
+    def test_run_and_submit_state_defaults_and_ranges(self):
+        for command in ("run", "submit"):
+            text = amc(command, "--help").stdout
+            for said in ("above 0 and at most 1", "default 200", "{l1,l2,energy,greedy}", "default greedy"):
+                self.assertIn(said, text)
+
     def test_wrong_usage_exits_with_2(self):
         for args in ([], ["frobnicate"], ["eval"], ["eval", "m.onnx", "--data", "d", "--frob"], ["data"],
                      ["eval", "m.onnx", "--data", "d", "--split", "test"], ["prune", "m.onnx", "-o", "x"],
                      ["prune", "m.onnx", "--ratio", "2", "-o", "x"], ["run", "m.onnx", "-o", "x"],
                      ["run", "m.onnx", "--data", "d", "-o", "x", "--set", "search.nothing=1"],
                      ["run", "m.onnx", "--data", "d", "-o", "x", "--metric", "beauty"],
-                     ["infer", "m.onnx", "--input", "x", "--output", "y", "--threads", "-1"]):
+                     ["infer", "m.onnx", "--input", "x", "--output", "y", "--threads", "-1"],
+                     ["train", "--arch", "foo", "--idx", "x", "-o", "y"], ["serve", "--address", "nonsense"],
+                     ["worker", "--token", "x"], ["data", "pack", "--idx", "x", "--mean", "1", "-o", "y"],
+                     ["history", "x", "--limit", "-1"], ["history", "x", "--min-top1", "89"]):
             done = amc(*args)
             self.assertEqual(done.returncode, 2, args)
             self.assertEqual(done.stdout, "")
@@ -127,6 +150,61 @@ class OfflineTest(TinyCase):
         # Flags override the file; the paths in it are relative to it.
         self.ok("run", "--job", f"{self.dir}/job.json", "--episodes", 2, "--agent", "uniform",
                 "-o", f"{self.dir}/out", cwd="/")
+
+    def test_init_overwrites_only_by_force(self):
+        path = self.write("job.json", "mine")
+        self.fails(1, "job.json is there already\n--force", "init", self.model, "-o", path)
+        with open(path) as file:
+            self.assertEqual(file.read(), "mine")
+        self.assertIn(f"wrote {path}; next: amc submit {path}", self.ok("init", self.model, "-o", path, "--force"))
+
+    def test_output_that_is_lost_is_a_failure(self):
+        for command in (["inspect", self.model], ["eval", self.model, "--data", self.pack], ["--help"]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([AMC, *command], stdout=full, stderr=subprocess.PIPE, text=True, env=environment())
+            self.assertEqual(done.returncode, 1, command)
+            self.assertIn("No space left", done.stderr)
+
+    def test_output_paths_are_checked_before_the_work(self):
+        nowhere = f"{self.dir}/none/x"
+        for command in (["train", "--arch", "resnet20", "--idx", self.idx, "-o", nowhere],
+                        ["data", "pack", "--idx", self.idx, "-o", nowhere],
+                        ["prune", self.model, "--ratio", "0.5", "-o", nowhere],
+                        ["infer", self.model, "--input", "x.npy", "--output", nowhere]):
+            start = time.monotonic()
+            self.fails(1, "none does not exist", *command)
+            self.assertLess(time.monotonic() - start, 0.5)
+
+    def test_a_policy_error_blames_the_policy(self):
+        policy = self.write("policy.json", '{"keep": {"nope": 3}}')
+        self.fails(1, "policy.json: group nope", "inspect", self.model, "--policy", policy)
+
+    def test_eval_near_chance_says_so(self):
+        self.ok("data", "pack", "--idx", self.idx, "--reconstruction", 300, "--mean", "80", "--std", "0.001",
+                "-o", f"{self.dir}/wrong.pack")
+        for pack, said in ((f"{self.dir}/wrong.pack", True), (self.pack, False)):
+            done = amc("eval", self.model, "--data", pack, "--split", "reward")
+            self.assertEqual(done.returncode, 0)
+            self.assertEqual("near chance" in done.stderr, said)
+        self.assertIn("reward split has 150", amc("eval", self.model, "--data", self.pack, "--split", "reward",
+                                                  "--limit", 9999).stderr)
+
+    def test_finetune_takes_images_and_preprocessing_from_a_pack(self):
+        done = amc("finetune", self.model, "--data", self.pack, "--epochs", 1, "--batch", 32, "--lr", "0.001",
+                   "--no-flip", "--crop-padding", 0, "--threads", 1, "-o", f"{self.dir}/tuned.onnx")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, rf"preprocessing: mean 0\.\d+, deviation 0\.\d+ \(of {self.pack}\)")
+        self.assertIn("after 1 epoch in", done.stdout)
+        self.fails(2, "has its own", "finetune", self.model, "--data", self.pack, "--mean", "0.5", "--std", "0.5",
+                   "-o", f"{self.dir}/tuned.onnx")
+
+    def test_ctrl_c_keeps_the_last_finished_epoch(self):
+        run = Background(self.dir, "train", "finetune", self.model, "--data", self.pack, "--epochs", 5000, "--batch",
+                         32, "--lr", "0.001", "--threads", 1, "-o", f"{self.dir}/tuned.onnx")
+        run.wait_for("epoch 2/5000  loss")
+        self.assertEqual(run.stop(signal.SIGINT), 130)
+        self.assertRegex(run.output(), rf"interrupted after epoch \d+ of 5000; wrote it to {self.dir}/tuned.onnx")
+        self.ok("eval", f"{self.dir}/tuned.onnx", "--data", self.pack, "--split", "reward")
 
     def test_finetune_goes_on_from_a_pruned_network(self):
         self.ok("prune", self.model, "--ratio", "0.5", "-o", f"{self.dir}/small.onnx")

@@ -116,7 +116,8 @@ class ServerTest(TinyCase):
         self.fails(1, job, "delete", job, "--server", self.address)
         self.assertEqual(self.json("cancel", job)["state"], "JOB_STATE_CANCELLED")
         self.assertEqual(self.json("cancel", job)["state"], "JOB_STATE_CANCELLED")
-        self.fails(1, "has no network", "export", job, "-o", f"{self.dir}/x", "--server", self.address)
+        self.fails(1, f"was cancelled: it has no network .*\n`amc resume {job}`", "export", job, "-o", f"{self.dir}/x",
+                   "--server", self.address)
         self.assertNotEqual(self.json("resume", job)["state"], "JOB_STATE_CANCELLED")
         self.ok("cancel", job)
         self.ok("delete", job)
@@ -124,20 +125,29 @@ class ServerTest(TinyCase):
 
     def test_unknown_jobs_are_named(self):
         for command in ("watch", "best", "cancel", "resume", "delete", "history"):
-            self.fails(1, "nonesuch", command, "nonesuch", "--server", self.address)
+            self.fails(1, "nonesuch.*\n`amc jobs`", command, "nonesuch", "--server", self.address)
+
+    def test_a_watcher_that_leaves_says_that_the_job_goes_on(self):
+        watched = Background(self.dir, "watch", "submit", "--model", self.model, "--data", self.pack, "--budget", "0.6",
+                             "--episodes", 2000, "--agent", "random", "--wait", "--server", self.address)
+        watched.wait_for("episode 1/2000")
+        self.assertEqual(watched.stop(signal.SIGINT), 130)
+        self.assertRegex(watched.output(), r"job (\w+) goes on\n`amc watch \1` follows it, `amc cancel \1` stops it")
+        self.ok("cancel", watched.output().split()[1])
 
     def test_bad_specs_name_their_field(self):
         base = ["submit", "--model", self.model, "--data", self.pack, "--server", self.address]
-        self.fails(1, r"budget", *base, "--budget", "1.5")
-        self.fails(1, r"agent", *base, "--budget", "0.5", "--agent", "nobody")
-        self.fails(1, r"smallest|reach|minimum", *base, "--budget", "0.01")
-        self.fails(1, r"frozen|nothing", *base, "--budget", "0.5", "--frozen", "nothing")
+        self.fails(2, r"--budget", *base, "--budget", "1.5")
+        self.fails(2, r"--agent", *base, "--budget", "0.5", "--agent", "nobody")
+        self.fails(1, r"--budget: .*(smallest|reach|minimum)", *base, "--budget", "0.01")
+        self.fails(1, r"--frozen: .*nothing.*\n`amc inspect .*` lists the groups", *base, "--budget", "0.5",
+                   "--frozen", "nothing")
 
 
 class AddressTest(TinyCase):
     def test_a_server_that_is_not_there(self):
         for command in (["jobs"], ["workers"], ["watch", "x"], ["history", "x"], ["best", "x"],
-                        ["submit", "--model", self.model, "--data", self.pack]):
+                        ["submit", "--model", self.model, "--data", self.pack, "--budget", "0.5"]):
             self.fails(3, r"cannot reach 127.0.0.1:1\n.*amc serve", *command, "--server", "127.0.0.1:1",
                        "--connect-timeout", "0.3")
 
@@ -151,7 +161,7 @@ class AddressTest(TinyCase):
         self.assertEqual(first.stop(signal.SIGTERM), 0)
 
     def test_an_address_beyond_this_machine_needs_tls_and_a_token(self):
-        self.fails(1, "TLS|token", "serve", "--address", "0.0.0.0:0", "--data-folder", f"{self.dir}/data")
+        self.fails(1, "--tls-cert, --tls-key and --token", "serve", "--address", "0.0.0.0:0", "--data-folder", f"{self.dir}/data")
         self.fails(2, "neither HOST:PORT nor unix:/PATH", "jobs", "--server", "nonsense")
 
     def test_tls_and_token_let_in_only_who_has_them(self):
@@ -174,6 +184,7 @@ class AddressTest(TinyCase):
         self.fails(1, "none.pem", "jobs", *reach, "--tls-ca", f"{self.dir}/none.pem")
         self.fails(2, "token needs TLS", "jobs", *reach, env=env)
         self.fails(3, "--tls-ca", "jobs", *reach)
+        self.fails(1, "key.pem holds no certificate", "jobs", *reach, "--tls-ca", key)
         worker = Background(self.dir, "worker", "worker", *reach[:2], *tls, "--token", "open sesame",
                             "--cache", f"{self.dir}/cache")
         wait_until(lambda: json.loads(amc("workers", "--json", *reach, *tls, env=env).stdout)["workers"], 30,
