@@ -185,7 +185,7 @@ class TaskBoard {
   std::map<std::string, Peer> peers_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, Poll> polls_ ABSL_GUARDED_BY(mutex_);                  // in order of arrival
   std::map<std::string, int64_t> poll_of_worker_ ABSL_GUARDED_BY(mutex_);  // into polls_
-  std::map<std::string, std::string> starved_ ABSL_GUARDED_BY(mutex_);  // as reported last
+  std::map<std::string, std::string> starved_ ABSL_GUARDED_BY(mutex_);     // as reported last
   int64_t last_poll_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t grants_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t opened_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "amc/v1/errors.pb.h"
+#include "base/utf8.h"
 
 namespace amc {
 namespace {
@@ -17,7 +18,7 @@ absl::Status WithViolations(absl::Status status, const std::vector<FieldViolatio
   for (const FieldViolation& violation : violations) {
     v1::BadRequest::FieldViolation* entry = bad.add_field_violations();
     entry->set_field(violation.field);
-    entry->set_description(violation.description);
+    entry->set_description(ToUtf8(violation.description));
   }
   status.SetPayload(kBadRequestUrl, absl::Cord(bad.SerializeAsString()));
   return status;
@@ -27,7 +28,7 @@ absl::Status WithViolations(absl::Status status, const std::vector<FieldViolatio
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const std::string message(status.message());
+  const std::string message = ToUtf8(status.message());  // file names may be anything
   v1::RpcStatus details;
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
     google::protobuf::Any* any = details.add_details();

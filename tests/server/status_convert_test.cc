@@ -60,5 +60,13 @@ TEST(StatusConvertTest, IgnoresDetailsThatAreNoStatus) {
   EXPECT_THAT(FieldViolations(status), IsEmpty());
 }
 
+TEST(StatusConvertTest, MessagesOfOtherBytesArriveWithTheirFields) {
+  const grpc::Status status = ToGrpcStatus(FieldError("spec.data", "class caf\xe9 is empty"));
+  EXPECT_EQ(status.error_message(), "spec.data: class caf\xEF\xBF\xBD is empty");
+  const std::vector<FieldViolation> violations = FieldViolations(FromGrpcStatus(status));
+  ASSERT_EQ(violations.size(), 1u);
+  EXPECT_EQ(violations[0].description, "class caf\xEF\xBF\xBD is empty");
+}
+
 }  // namespace
 }  // namespace amc
