@@ -86,6 +86,10 @@ void AddPrune(CLI::App& app, PruneArgs& args) {
   what->add_option("--ratio", args.ratio, "Share of its channels that every group keeps")
       ->check(Share());
   what->require_option(1);
+  app.add_option("--residual-path", args.residual_path,
+                 "With --ratio: keep residual paths whole, or prune them too")
+      ->check(CLI::IsMember({"keep", "prune"}))
+      ->capture_default_str();
   app.add_option("-o,--output", args.output, "The smaller network, ONNX")->required();
   app.add_option("--data", args.data,
                  "Data pack; without one the criterion is l1 or l2, and nothing is refitted");

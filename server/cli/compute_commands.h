@@ -25,6 +25,7 @@ struct PruneArgs {
   ExecFlags exec;
   std::string model, output, policy, data;
   double ratio = 0;                       // of every group; 0: by policy
+  std::string residual_path = "prune";    // with a ratio: may residual paths be cut?
   std::string criterion, reconstruction;  // empty: the default, see --help
   int64_t images = 2000, samples = 20000, recalibration = 128;
   double ridge = 1e-4;

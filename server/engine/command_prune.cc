@@ -31,7 +31,11 @@ absl::StatusOr<std::vector<int64_t>> WantedCounts(const PruneArgs& args, const G
     options.min_preserve_ratio = 0;
     AMC_ASSIGN_OR_RETURN(const Lattice lattice, Lattice::Create(grouping, options));
     std::vector<int64_t> kept;
-    for (size_t g = 0; g < lattice.num_groups(); ++g) kept.push_back(lattice.Round(g, args.ratio));
+    for (size_t g = 0; g < lattice.num_groups(); ++g) {
+      const PruneGroup& group = grouping.groups[g];
+      const bool whole = group.residual && args.residual_path == "keep";
+      kept.push_back(whole ? group.channels : lattice.Round(g, args.ratio));
+    }
     return kept;
   }
   AMC_ASSIGN_OR_RETURN(const v1::PolicyFile file, ReadPolicyFile(args.policy));

@@ -116,6 +116,13 @@ class OfflineTest(TinyCase):
         np.testing.assert_array_equal(self.infer(f"{self.dir}/same.onnx", images),
                                       self.infer(self.model, images))
 
+    def test_residual_paths_stay_whole_where_asked(self):
+        groups = self.json("inspect", self.model)["groups"]
+        self.assertTrue(any(group["residual"] for group in groups))
+        made = self.json("prune", self.model, "--ratio", "0.5", "--residual-path", "keep", "-o", f"{self.dir}/small.onnx")
+        for group, decision in zip(groups, made["policy"]["decisions"]):
+            self.assertEqual(decision["kept"] == group["channels"], group["residual"], group["name"])
+
     def test_reconstruction_repairs_what_pruning_breaks(self):
         def top1(*method):
             self.ok("prune", self.model, "--ratio", "0.4", "--data", self.pack, "-o",
