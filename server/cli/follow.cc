@@ -89,14 +89,16 @@ class Narrator {
     if (!best_ || event.best_episode() == episode.number()) best_ = episode;
     if (replay && episode.number() + 1 < done_) return;
     done_ = std::max(done_, episode.number() + 1);
-    const std::string eta =
-        replay ? ""
-               : meter_.Eta(done_, job_.episodes_total(), absl::FromUnixMillis(event.time_ms()));
-    // Fits into 80 columns.
-    line_.Show(absl::StrFormat("episode %d/%d  best reward %.3f  accuracy %s  %s  %s",
-                               episode.number() + 1, job_.episodes_total(), event.best_reward(),
-                               Percent(best_->measurement().top1()), ShareOfOriginal(), eta),
-               !shown_ || episode.number() + 1 == job_.episodes_total());
+    std::string text =
+        absl::StrFormat("episode %d/%d  best reward %.3f  accuracy %s  %s", episode.number() + 1,
+                        job_.episodes_total(), event.best_reward(),
+                        Percent(best_->measurement().top1()), ShareOfOriginal());
+    if (!replay) {  // fits into 80 columns
+      absl::StrAppend(
+          &text, "  ",
+          meter_.Eta(done_, job_.episodes_total(), absl::FromUnixMillis(event.time_ms())));
+    }
+    line_.Show(text, !shown_ || episode.number() + 1 == job_.episodes_total());
     shown_ = true;
   }
 

@@ -225,7 +225,8 @@ class BadSearchTest(TinyCase):
                    f"{self.dir}/x")
         with open(f"{self.dir}/file", "w") as file:
             file.write("no folder")
-        self.fails(1, f"{self.dir}/file", "run", self.model, "--data", self.pack, "-o", f"{self.dir}/file/out")
+        self.fails(1, f"{self.dir}/file", "run", self.model, "--data", self.pack, "--budget", "0.5", "-o",
+                   f"{self.dir}/file/out")
         self.fails(1, "missing/x.onnx", "prune", self.model, "--ratio", "0.5", "-o", f"{self.dir}/missing/x.onnx")
 
 
