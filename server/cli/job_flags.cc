@@ -307,8 +307,10 @@ absl::Status InTermsOfFlags(const absl::Status& status, const JobFlags& flags,
   for (const FieldViolation& violation : violations) {
     const std::string field(absl::StripPrefix(violation.field, "spec."));
     about_groups = about_groups || absl::StartsWith(field, "space");
-    texts.push_back(absl::StrCat(NameOfField(field, flags, local), ": ",
-                                 WithoutStorePath(violation.description)));
+    const std::string name = NameOfField(field, flags, local);
+    std::string description = WithoutStorePath(violation.description);
+    if (name == "--frozen") description = std::string(absl::StripPrefix(description, "frozen: "));
+    texts.push_back(absl::StrCat(name, ": ", description));
   }
   absl::Status named(status.code(), absl::StrJoin(texts, "; "));
   const bool file = !IsSha256Hex(local.model());
