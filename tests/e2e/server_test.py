@@ -160,6 +160,17 @@ class AddressTest(TinyCase):
         self.fails(1, "process|open|use", "serve", "--address", "127.0.0.1:0", "--data-folder", f"{self.dir}/a")
         self.assertEqual(first.stop(signal.SIGTERM), 0)
 
+    def test_a_job_without_a_worker_says_what_it_waits_for(self):
+        server = Background(self.dir, "server", "serve", "--address", "127.0.0.1:0", "--data-folder", f"{self.dir}/a")
+        server.wait_for("listening on ")
+        address = server.output().split("listening on ")[1].split()[0]
+        job = Background(self.dir, "job", "submit", "--model", self.model, "--data", self.pack, "--budget", "0.5",
+                         "--wait", "--server", address)
+        job.wait_for("waiting for a worker: no worker is connected")
+        self.assertEqual(job.stop(signal.SIGINT), 130)
+        self.assertEqual(job.output().count("waiting for a worker"), 1)
+        self.assertEqual(server.stop(), 0)
+
     def test_an_address_beyond_this_machine_needs_tls_and_a_token(self):
         self.fails(1, "--tls-cert, --tls-key and --token", "serve", "--address", "0.0.0.0:0", "--data-folder", f"{self.dir}/data")
         self.fails(2, "neither HOST:PORT nor unix:/PATH", "jobs", "--server", "nonsense")
