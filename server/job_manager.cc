@@ -8,9 +8,12 @@
 #include "base/status_macros.h"
 #include "server/rpc/job_state.h"
 #include "server/rpc/random_hex.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {
+
+constexpr int64_t kMaxMoreEpisodes = 100'000'000;
 
 v1::JobEvent StateEvent(const v1::Job& job, absl::Time now) {
   v1::JobEvent event;
@@ -83,28 +86,45 @@ absl::StatusOr<v1::Job> JobManager::Cancel(const std::string& id) {
         absl::StrCat("job ", id, " has ended: ", v1::JobState_Name(job.state())));
   }
   job.set_end_time_ms(absl::ToUnixMillis(context_.clock->Now()));
-  return StoreState(std::move(job), v1::JOB_STATE_CANCELLED);
+  return StoreState({.job = std::move(job), .events = {}}, v1::JOB_STATE_CANCELLED);
 }
 
-absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id) {
+absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id, int64_t more_episodes) {
+  if (more_episodes < 0 || more_episodes > kMaxMoreEpisodes) {
+    return FieldError("more_episodes",
+                      absl::StrCat(more_episodes, " is not in [0, ", kMaxMoreEpisodes, "]"));
+  }
   MutexLock control(&control_mutex_);
   AMC_ASSIGN_OR_RETURN(v1::Job job, context_.store->GetJob(id));
-  if (job.state() == v1::JOB_STATE_SUCCEEDED) {
-    return absl::FailedPreconditionError(absl::StrCat("job ", id, " has succeeded"));
+  if (job.state() == v1::JOB_STATE_SUCCEEDED && more_episodes == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", id, " has succeeded: it goes on with more episodes alone"));
   }
   const bool ended = HasEnded(job.state());
   {
     // The end is stored a moment before the job's thread lets go of it. A job that has not ended
     // and that no thread has is one whose end could not be stored: a full disk.
     MutexLock lock(&mutex_);
-    if (!ended && entries_.count(id) != 0) return job;
+    if (!ended && entries_.count(id) != 0) {
+      if (more_episodes == 0) return job;
+      return absl::FailedPreconditionError(
+          absl::StrCat("job ", id, " is running: it takes more episodes once it has ended"));
+    }
     while (entries_.count(id) != 0) changed_.Wait(&mutex_);
   }
   job.clear_failure();
   job.clear_message();
   job.clear_end_time_ms();
-  AMC_ASSIGN_OR_RETURN(job, StoreState(std::move(job), v1::JOB_STATE_QUEUED,
-                                       /*forgive_attempts=*/true));
+  if (more_episodes > 0) {
+    v1::SearchSpec& search = *job.mutable_spec()->mutable_search();
+    search.set_episodes(search.episodes() + more_episodes);
+    job.clear_result();
+  }
+  AMC_ASSIGN_OR_RETURN(job, StoreState({.job = std::move(job),
+                                        .events = {},
+                                        .forgive_attempts = true,
+                                        .drop_finish = more_episodes > 0},
+                                       v1::JOB_STATE_QUEUED));
   MutexLock lock(&mutex_);
   Enqueue(id);
   return job;
@@ -155,14 +175,12 @@ void JobManager::Enqueue(const std::string& id) {
   changed_.SignalAll();
 }
 
-absl::StatusOr<v1::Job> JobManager::StoreState(v1::Job job, v1::JobState state,
-                                               bool forgive_attempts) {
-  job.set_state(state);
-  AMC_RETURN_IF_ERROR(context_.store->UpdateJob({.job = job,
-                                                 .events = {StateEvent(job, context_.clock->Now())},
-                                                 .forgive_attempts = forgive_attempts}));
-  context_.hub->Notify(job.id());
-  return context_.store->GetJob(job.id());
+absl::StatusOr<v1::Job> JobManager::StoreState(JobUpdate update, v1::JobState state) {
+  update.job.set_state(state);
+  update.events = {StateEvent(update.job, context_.clock->Now())};
+  AMC_RETURN_IF_ERROR(context_.store->UpdateJob(update));
+  context_.hub->Notify(update.job.id());
+  return context_.store->GetJob(update.job.id());
 }
 
 }  // namespace amc

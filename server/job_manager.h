@@ -35,7 +35,7 @@ class JobManager {
   // Stops a job and returns it once its end is stored. See JobService for the errors of these
   // three.
   absl::StatusOr<v1::Job> Cancel(const std::string& id);
-  absl::StatusOr<v1::Job> Resume(const std::string& id);
+  absl::StatusOr<v1::Job> Resume(const std::string& id, int64_t more_episodes);
   absl::Status Delete(const std::string& id);
 
   // Lets running jobs come to a safe point, unfinished, and joins their threads. Idempotent.
@@ -50,8 +50,7 @@ class JobManager {
   void ThreadMain();
   void Enqueue(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Stores the job in a new state with the event that says so.
-  absl::StatusOr<v1::Job> StoreState(v1::Job job, v1::JobState state,
-                                     bool forgive_attempts = false);
+  absl::StatusOr<v1::Job> StoreState(JobUpdate update, v1::JobState state);
 
   const JobContext context_;
   Mutex control_mutex_;  // one Submit, Cancel, Resume or Delete at a time; before mutex_

@@ -51,6 +51,7 @@ absl::Status JobRunner::Work() {
   AMC_ASSIGN_OR_RETURN(env_,
                        context_.models->MakeEnvironment(spec.model(), spec.budget(), spec.space()));
   AMC_ASSIGN_OR_RETURN(search_, Search::Create(env_->Clone(), ToSearchOptions(spec)));
+  job_.set_episodes_total(search_->total_episodes());  // a resume may have asked for more
   absl::StatusOr<std::string> checkpoint = context_.store->Checkpoint(job_.id());
   if (checkpoint.ok()) {
     AMC_RETURN_IF_ERROR(Annotate(search_->RestoreState(*checkpoint), "checkpoint"));

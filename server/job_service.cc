@@ -63,7 +63,7 @@ grpc::Status JobServiceImpl::CancelJob(grpc::ServerContext*, const v1::CancelJob
 
 grpc::Status JobServiceImpl::ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest* request,
                                        v1::Job* response) {
-  return Answer(jobs_->Resume(request->id()), response);
+  return Answer(jobs_->Resume(request->id(), request->more_episodes()), response);
 }
 
 grpc::Status JobServiceImpl::DeleteJob(grpc::ServerContext*, const v1::DeleteJobRequest* request,

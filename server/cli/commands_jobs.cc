@@ -26,6 +26,7 @@ struct JobArgs {
   ClientFlags client;
   std::string job, output, folder;
   int limit = 20;
+  int64_t more_episodes = 0;
   bool json = false;
 };
 
@@ -95,15 +96,23 @@ void PrintJob(const v1::Job& job, bool json) {
   std::fputs(table.ToString().c_str(), stdout);
 }
 
-// A call that takes a job's id and returns the job.
-template <typename Request>
-absl::Status ChangeJob(const JobArgs& args,
-                       grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*,
-                                                                    const Request&, v1::Job*)) {
+absl::Status Cancel(const JobArgs& args) {
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
-  Request request;
+  v1::CancelJobRequest request;
   request.set_id(args.job);
-  AMC_ASSIGN_OR_RETURN(const v1::Job job, client->Call(client->jobs(), method, request));
+  AMC_ASSIGN_OR_RETURN(const v1::Job job,
+                       client->Call(client->jobs(), &v1::JobService::Stub::CancelJob, request));
+  PrintJob(job, args.json);
+  return absl::OkStatus();
+}
+
+absl::Status Resume(const JobArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
+  v1::ResumeJobRequest request;
+  request.set_id(args.job);
+  request.set_more_episodes(args.more_episodes);
+  AMC_ASSIGN_OR_RETURN(const v1::Job job,
+                       client->Call(client->jobs(), &v1::JobService::Stub::ResumeJob, request));
   PrintJob(job, args.json);
   return absl::OkStatus();
 }
@@ -212,14 +221,13 @@ std::vector<Command> JobCommands() {
              app.add_option("--dir", args.folder,
                             "List those in the folder of an `amc run` instead of a server's");
            }),
-      Make(
-          "cancel", "Stop a job; its history stays", "amc cancel JOB",
-          [](const JobArgs& args) { return ChangeJob(args, &v1::JobService::Stub::CancelJob); },
-          true),
-      Make(
-          "resume", "Go on with a cancelled or failed job", "amc resume JOB",
-          [](const JobArgs& args) { return ChangeJob(args, &v1::JobService::Stub::ResumeJob); },
-          true),
+      Make("cancel", "Stop a job; its history stays", "amc cancel JOB", Cancel, true),
+      Make("resume", "Go on with a job: cancelled, failed, or done and to be given more episodes",
+           "amc resume JOB --episodes +100", Resume, true,
+           [](CLI::App& app, JobArgs& args) {
+             app.add_option("--episodes", args.more_episodes, "This many more, as in +100")
+                 ->check(AtLeast(0));
+           }),
       Make("delete", "Remove an ended job and its history", "amc delete JOB", Delete, true),
       Make("export", "Fetch the compressed network", "amc export JOB --output small.onnx", Export,
            true,

@@ -104,6 +104,10 @@ class Run {
     for (const v1::Job& job : jobs) {
       if (same == nullptr && Differences(job.spec(), spec).empty()) same = &job;
     }
+    if (same == nullptr && !args_.force && !jobs.empty()) {
+      const int64_t more = MoreEpisodes(jobs.front(), spec);
+      if (more > 0) return Extend(jobs.front(), more);
+    }
     if (!args_.force && !jobs.empty() && same != &jobs.front()) {
       AMC_RETURN_IF_ERROR(CheckReplaceable(jobs.front(), spec));
     }
@@ -115,6 +119,31 @@ class Run {
           client().Call(client().jobs(), &v1::JobService::Stub::CancelJob, cancel).status());
     }
     return same != nullptr ? TakeUp(*same) : Submit(spec, local);
+  }
+
+  // How many episodes `spec` asks for beyond the job's; 0 if it differs in anything else.
+  static int64_t MoreEpisodes(const v1::Job& job, const v1::JobSpec& spec) {
+    v1::JobSpec shorter = WithDefaults(spec);
+    const int64_t more = shorter.search().episodes() - job.spec().search().episodes();
+    shorter.mutable_search()->set_episodes(job.spec().search().episodes());
+    return Differences(job.spec(), shorter).empty() ? more : 0;
+  }
+
+  absl::StatusOr<v1::Job> Extend(const v1::Job& job, int64_t more) {
+    std::fputs(absl::StrCat("going on after episode ", job.episodes_done(), " with ", more,
+                            " more than before\n")
+                   .c_str(),
+               stderr);
+    if (!HasEnded(job.state())) {  // it takes more once it has ended
+      v1::CancelJobRequest cancel;
+      cancel.set_id(job.id());
+      AMC_RETURN_IF_ERROR(
+          client().Call(client().jobs(), &v1::JobService::Stub::CancelJob, cancel).status());
+    }
+    v1::ResumeJobRequest resume;
+    resume.set_id(job.id());
+    resume.set_more_episodes(more);
+    return client().Call(client().jobs(), &v1::JobService::Stub::ResumeJob, resume);
   }
 
   // Newest first.

@@ -113,6 +113,16 @@ class RunTest(TinyCase):
         self.assertFalse(os.path.exists(f"{out}/logs/worker-1.log"))
         self.assertTrue(os.path.exists(f"{out}/model.onnx"))
 
+    def test_more_episodes_go_on_where_the_search_ended(self):
+        out = f"{self.dir}/out"
+        self.ok(*search(self.model, self.pack, out, episodes=12))
+        again = amc(*search(self.model, self.pack, out, episodes=16))
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertIn("going on after episode 12 with 4 more", again.stderr)
+        self.assertEqual(read(f"{out}/history.jsonl"), read(f"{self.reference_out}/history.jsonl"))
+        self.assertEqual(read(f"{out}/model.onnx", "rb"), read(f"{self.reference_out}/model.onnx", "rb"))
+        self.fails(2, "search.episodes 16, this command says 12", *search(self.model, self.pack, out, episodes=12))
+
     def test_another_job_in_the_folder_is_overwritten_only_by_force(self):
         out = f"{self.dir}/out"
         first, other = (["run", self.model, "--data", self.pack, "--budget", budget, "--episodes", 2, "--agent",

@@ -29,9 +29,10 @@ class JobServiceTest : public ServerTest {
     if (!status.ok()) return FromGrpcStatus(status);
     return job;
   }
-  absl::StatusOr<v1::Job> Resume(const std::string& id) {
+  absl::StatusOr<v1::Job> Resume(const std::string& id, int64_t more_episodes = 0) {
     v1::ResumeJobRequest request;
     request.set_id(id);
+    request.set_more_episodes(more_episodes);
     grpc::ClientContext context;
     v1::Job job;
     const grpc::Status status = jobs_->ResumeJob(&context, request, &job);
@@ -106,6 +107,27 @@ TEST_F(JobServiceTest, SubmitsOncePerRequestId) {
   EXPECT_NE(Submit(spec, "another")->id(), first->id());
   EXPECT_THAT(FieldViolations(Submit(spec, "").status()),
               ElementsAre(FieldViolation{"request_id", "has 0 characters, not 1 to 128"}));
+}
+
+// As if they had been asked for at once: 2 is a divisor of 6, so that the generations are the same.
+TEST_F(JobServiceTest, GoesOnWithMoreEpisodes) {
+  FakeWorker worker(channel_, "w1");
+  const v1::Job whole = WaitForEnd(Submit(Spec(10), "whole")->id());
+  const v1::Job first = WaitForEnd(Submit(Spec(6), "extended")->id());
+  ASSERT_EQ(first.state(), v1::JOB_STATE_SUCCEEDED) << first.message();
+  EXPECT_EQ(Resume(first.id()).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Resume(first.id(), -1).status().code(), absl::StatusCode::kInvalidArgument);
+  const absl::StatusOr<v1::Job> resumed = Resume(first.id(), 4);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_FALSE(resumed->has_result());
+  const v1::Job extended = WaitForEnd(first.id());
+  ASSERT_EQ(extended.state(), v1::JOB_STATE_SUCCEEDED) << extended.message();
+  EXPECT_EQ(extended.spec().search().episodes(), 10);
+  EXPECT_EQ(extended.episodes_total(), 10);
+  EXPECT_EQ(extended.episodes_done(), 10);
+  EXPECT_EQ(extended.best_episode(), whole.best_episode());
+  EXPECT_EQ(extended.best_reward(), whole.best_reward());
+  EXPECT_EQ(extended.result().episode(), whole.result().episode());
 }
 
 TEST_F(JobServiceTest, RefusesBadSpecsWithFieldPaths) {
