@@ -34,10 +34,11 @@ class LeaseCall final : public grpc::ServerUnaryReactor {
     }
     shared->board->Lease(worker, request_id, deadline,
                          [this, response](absl::StatusOr<std::optional<v1::Lease>> lease) {
+                           const grpc::Status status = ToGrpcStatus(lease.status());
                            if (lease.ok() && lease->has_value()) {
                              *response->mutable_lease() = **std::move(lease);
                            }
-                           Finish(ToGrpcStatus(lease.status()));
+                           Finish(status);
                          });
     shared->GiveUpIfGone();  // the client may have gone before the board knew of it
   }

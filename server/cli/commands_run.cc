@@ -54,7 +54,7 @@ class Run {
   explicit Run(const RunArgs& args) : args_(args), server_(args.output) {}
 
   absl::Status Execute() {
-    const absl::Status status = Work();
+    absl::Status status = Work();
     if (!status.ok()) AMC_RETURN_IF_ERROR(Interrupted());  // which is why
     return status;
   }

@@ -20,6 +20,7 @@ std::string Shown(const Message& message, const FieldDescriptor& field) {
   const google::protobuf::Reflection& reflection = *message.GetReflection();
   if (field.is_repeated()) {
     std::vector<std::string> values;
+    values.reserve(static_cast<size_t>(reflection.FieldSize(message, &field)));
     for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
       values.push_back(reflection.GetRepeatedString(message, &field, i));
     }

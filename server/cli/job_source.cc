@@ -58,7 +58,7 @@ absl::Status JobSource::OpenFolder(const std::string& folder) {
                                                      server_->data_folder(), " is missing")),
                     "It is what `amc run -o` names.");
   }
-  const absl::Status started = server_->Start();
+  absl::Status started = server_->Start();
   if (absl::IsFailedPrecondition(started)) {
     ClientFlags run;  // that has the folder's lock
     run.channel.address = server_->default_address();
