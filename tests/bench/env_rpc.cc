@@ -60,7 +60,8 @@ void Main() {
   v1::CreateEnvironmentResponse made;
   grpc::ClientContext create_context;
   AMC_CHECK(stub->CreateEnvironment(&create_context, create, &made).ok()) << "create";
-  const int groups = made.groups_size();
+  int groups = 0;  // that the walk asks about
+  for (const v1::EnvironmentGroup& group : made.groups()) groups += group.choices_size() > 1;
   v1::ResetRequest reset;
   reset.set_environment(made.environment());
   const auto begin_episode = [&] {
