@@ -18,12 +18,13 @@ constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kLastRetry = absl::Seconds(2);
 
 // Calls again while the server is away: a restart of a few seconds must not cost an attempt.
-absl::Status Patiently(const std::function<bool()>& cancelled,
+absl::Status Patiently(absl::Duration patience, const std::function<bool()>& cancelled,
                        const std::function<absl::Status()>& call) {
+  const absl::Time deadline = absl::Now() + patience;
   absl::Duration wait = kFirstRetry;
   while (true) {
     absl::Status status = call();
-    if (!absl::IsUnavailable(status) || cancelled()) return status;
+    if (!absl::IsUnavailable(status) || cancelled() || absl::Now() >= deadline) return status;
     absl::SleepFor(wait);
     wait = std::min(2 * wait, kLastRetry);
   }
@@ -33,14 +34,14 @@ absl::Status Patiently(const std::function<bool()>& cancelled,
 
 absl::StatusOr<std::unique_ptr<ArtifactCache>> ArtifactCache::Open(
     const std::string& cache_folder, const std::string& shared_folder,
-    v1::ArtifactService::StubInterface* stub) {
+    v1::ArtifactService::StubInterface* stub, absl::Duration patience) {
   AMC_ASSIGN_OR_RETURN(std::unique_ptr<ArtifactStore> local, ArtifactStore::Open(cache_folder));
   std::unique_ptr<ArtifactStore> shared;
   if (!shared_folder.empty()) {
     AMC_ASSIGN_OR_RETURN(shared, ArtifactStore::Open(shared_folder));
   }
   return std::unique_ptr<ArtifactCache>(
-      new ArtifactCache(std::move(local), std::move(shared), stub));
+      new ArtifactCache(std::move(local), std::move(shared), stub, patience));
 }
 
 absl::StatusOr<std::string> ArtifactCache::Path(const std::string& digest, const Progress& progress,
@@ -66,13 +67,13 @@ absl::Status ArtifactCache::Download(const std::string& digest, const Progress& 
   v1::GetArtifactRequest get;
   get.set_digest(digest);
   v1::Artifact artifact;
-  AMC_RETURN_IF_ERROR(Patiently(cancelled, [&] {
+  AMC_RETURN_IF_ERROR(Patiently(patience_, cancelled, [&] {
     grpc::ClientContext context;
     return FromGrpcStatus(stub_->GetArtifact(&context, get, &artifact));
   }));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore::Writer> writer, local_->NewWriter());
   int64_t done = 0;  // a cut connection goes on where it was cut
-  AMC_RETURN_IF_ERROR(Patiently(cancelled, [&] {
+  AMC_RETURN_IF_ERROR(Patiently(patience_, cancelled, [&] {
     v1::DownloadArtifactRequest request;
     request.set_digest(digest);
     request.set_offset(done);
@@ -104,7 +105,7 @@ absl::StatusOr<std::string> ArtifactCache::Upload(const std::string& bytes, v1::
   header.set_kind(kind);
   header.set_name(name);
   v1::Artifact stored;
-  AMC_RETURN_IF_ERROR(Patiently(cancelled, [&] {
+  AMC_RETURN_IF_ERROR(Patiently(patience_, cancelled, [&] {
     grpc::ClientContext context;
     const auto writer = stub_->UploadArtifact(&context, &stored);
     v1::UploadArtifactRequest request;

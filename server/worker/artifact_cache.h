@@ -19,14 +19,16 @@ class ArtifactCache {
  public:
   using Progress = std::function<void(int64_t done, int64_t total)>;
 
-  // `shared_folder` may be empty. The stub must outlive the cache.
+  // `shared_folder` may be empty. The stub must outlive the cache. `patience` is how long a
+  // transfer sits out a server that is away.
   static absl::StatusOr<std::unique_ptr<ArtifactCache>> Open(
       const std::string& cache_folder, const std::string& shared_folder,
-      v1::ArtifactService::StubInterface* stub);
+      v1::ArtifactService::StubInterface* stub, absl::Duration patience);
 
   // Where the artifact's bytes lie. NotFound if the server does not have it, DataLoss if its copy
   // is damaged, ResourceExhausted if the disk is full. While the server cannot be reached it tries
-  // again, and goes on where it was cut, until `cancelled` (then Unavailable or Cancelled).
+  // again, and goes on where it was cut, until its patience ends or `cancelled` (then Unavailable
+  // or Cancelled).
   absl::StatusOr<std::string> Path(const std::string& digest, const Progress& progress,
                                    const std::function<bool()>& cancelled);
 
@@ -37,8 +39,8 @@ class ArtifactCache {
 
  private:
   ArtifactCache(std::unique_ptr<ArtifactStore> local, std::unique_ptr<ArtifactStore> shared,
-                v1::ArtifactService::StubInterface* stub)
-      : local_(std::move(local)), shared_(std::move(shared)), stub_(stub) {}
+                v1::ArtifactService::StubInterface* stub, absl::Duration patience)
+      : local_(std::move(local)), shared_(std::move(shared)), stub_(stub), patience_(patience) {}
 
   absl::Status Download(const std::string& digest, const Progress& progress,
                         const std::function<bool()>& cancelled);
@@ -46,6 +48,7 @@ class ArtifactCache {
   const std::unique_ptr<ArtifactStore> local_;
   const std::unique_ptr<ArtifactStore> shared_;  // may be null
   v1::ArtifactService::StubInterface* const stub_;
+  const absl::Duration patience_;
   std::set<std::string> verified_;
 };
 

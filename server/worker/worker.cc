@@ -73,7 +73,7 @@ class Worker::Session {
   absl::Status OpenCache() {
     AMC_ASSIGN_OR_RETURN(cache_,
                          ArtifactCache::Open(options_.cache_folder, options_.artifacts_folder,
-                                             artifact_stub_.get()));
+                                             artifact_stub_.get(), options_.give_up_after));
     executor_ = std::make_unique<TaskExecutor>(cache_.get());
     return absl::OkStatus();
   }

@@ -12,6 +12,8 @@
 #include "gtest/gtest.h"
 #include "server/convert.h"
 #include "server/job_spec.h"
+#include "server/rpc/channel.h"
+#include "server/worker/artifact_cache.h"
 #include "server/worker/finish.h"
 #include "server/worker/task_executor.h"
 #include "tests/server/server_fixture.h"
@@ -210,6 +212,26 @@ TEST(TaskErrorTest, TellsTheWorkersTroubleFromTheTasks) {
 TEST(PolicyJsonTest, IsAPolicyFile) {
   const Policy policy{{{.target = "conv\"1\"", .kept = 3}, {.target = "b", .kept = 4}}};
   EXPECT_EQ(PolicyJson(policy), R"({"keep": {"conv\"1\"": 3, "b": 4}})");
+}
+
+TEST(ArtifactCacheTest, SitsOutAnAbsentServerAsLongAsItIsToldTo) {
+  const TempDirectory folder = *TempDirectory::Create("amc-artifact-cache");
+  ChannelOptions nobody;
+  nobody.address = "unix:" + folder.path() + "/nobody";
+  const auto stub = v1::ArtifactService::NewStub(*MakeChannel(nobody));
+  const auto path = [&](absl::Duration patience, bool cancelled) {
+    const auto cache = *ArtifactCache::Open(folder.path() + "/cache", "", stub.get(), patience);
+    const absl::Time start = absl::Now();
+    const absl::Status status =
+        cache
+            ->Path(
+                std::string(64, 'a'), [](int64_t, int64_t) {}, [=] { return cancelled; })
+            .status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    return absl::Now() - start;
+  };
+  EXPECT_GE(path(absl::Milliseconds(300), false), absl::Milliseconds(300));
+  path(absl::InfiniteDuration(), true);  // returns
 }
 
 }  // namespace
