@@ -96,25 +96,27 @@ void PrintJob(const v1::Job& job, bool json) {
   std::fputs(table.ToString().c_str(), stdout);
 }
 
-absl::Status Cancel(const JobArgs& args) {
+// A call that takes a job's id, with whatever else `request` has, and returns the job.
+template <typename Request>
+absl::Status ChangeJob(const JobArgs& args,
+                       grpc::Status (v1::JobService::Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&, v1::Job*),
+                       Request request = Request()) {
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
-  v1::CancelJobRequest request;
   request.set_id(args.job);
-  AMC_ASSIGN_OR_RETURN(const v1::Job job,
-                       client->Call(client->jobs(), &v1::JobService::Stub::CancelJob, request));
+  AMC_ASSIGN_OR_RETURN(const v1::Job job, client->Call(client->jobs(), method, request));
   PrintJob(job, args.json);
   return absl::OkStatus();
 }
 
+absl::Status Cancel(const JobArgs& args) {
+  return ChangeJob(args, &v1::JobService::Stub::CancelJob);
+}
+
 absl::Status Resume(const JobArgs& args) {
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
   v1::ResumeJobRequest request;
-  request.set_id(args.job);
   request.set_more_episodes(args.more_episodes);
-  AMC_ASSIGN_OR_RETURN(const v1::Job job,
-                       client->Call(client->jobs(), &v1::JobService::Stub::ResumeJob, request));
-  PrintJob(job, args.json);
-  return absl::OkStatus();
+  return ChangeJob(args, &v1::JobService::Stub::ResumeJob, request);
 }
 
 absl::Status Delete(const JobArgs& args) {

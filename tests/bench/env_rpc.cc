@@ -10,35 +10,17 @@
 #include "amc/v1/environment.grpc.pb.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/sha256.h"
 #include "env/graph/onnx_export.h"
 #include "env/graph/zoo.h"
 #include "server/rpc/channel.h"
 #include "server/server.h"
+#include "tests/server/server_fixture.h"
 
 namespace amc {
 namespace {
 
 double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::string Upload(v1::ArtifactService::Stub& stub, const std::string& bytes) {
-  grpc::ClientContext context;
-  v1::Artifact stored;
-  const auto writer = stub.UploadArtifact(&context, &stored);
-  v1::UploadArtifactRequest request;
-  request.mutable_header()->set_digest(Sha256Hex(bytes));
-  request.mutable_header()->set_size(static_cast<int64_t>(bytes.size()));
-  request.mutable_header()->set_kind(v1::ARTIFACT_KIND_MODEL);
-  writer->Write(request);
-  for (size_t at = 0; at < bytes.size(); at += 1 << 20) {
-    request.set_chunk(bytes.substr(at, 1 << 20));
-    writer->Write(request);
-  }
-  writer->WritesDone();
-  AMC_CHECK(writer->Finish().ok()) << "upload";
-  return stored.digest();
 }
 
 void Main() {
@@ -55,7 +37,8 @@ void Main() {
   const auto stub = v1::EnvironmentService::NewStub(channel);
 
   v1::CreateEnvironmentRequest create;
-  create.set_model(Upload(*artifacts, *ExportOnnx(*BuildNetwork("resnet56", ZooOptions()))));
+  create.set_model(UploadBytes(*artifacts, *ExportOnnx(*BuildNetwork("resnet56", ZooOptions())),
+                               v1::ARTIFACT_KIND_MODEL));
   create.mutable_budget()->set_ratio(0.5);
   v1::CreateEnvironmentResponse made;
   grpc::ClientContext create_context;

@@ -29,7 +29,6 @@
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/sha256.h"
 #include "grpcpp/create_channel.h"
 #include "server/rpc/channel.h"
 #include "tests/server/server_fixture.h"
@@ -117,12 +116,7 @@ class LoadWorker {
 
  private:
   void Run() {
-    v1::RegisterWorkerRequest request;
-    request.set_uuid(uuid_);
-    request.mutable_capabilities()->set_version(std::string(Version()));
-    request.mutable_capabilities()->add_devices(v1::DEVICE_CPU);
-    request.mutable_capabilities()->set_threads(1);
-    request.mutable_capabilities()->set_platform_id("fake:1");
+    const v1::RegisterWorkerRequest request = FakeIdentity(uuid_);
     v1::RegisterWorkerResponse response;
     grpc::ClientContext context;
     context.set_wait_for_ready(true);
@@ -190,25 +184,6 @@ Workers Start(const std::string& address, int count) {
   return workers;
 }
 
-std::string Upload(v1::ArtifactService::Stub& stub, const std::string& bytes,
-                   v1::ArtifactKind kind) {
-  grpc::ClientContext context;
-  v1::Artifact stored;
-  const auto writer = stub.UploadArtifact(&context, &stored);
-  v1::UploadArtifactRequest request;
-  request.mutable_header()->set_digest(Sha256Hex(bytes));
-  request.mutable_header()->set_size(static_cast<int64_t>(bytes.size()));
-  request.mutable_header()->set_kind(kind);
-  writer->Write(request);
-  for (size_t at = 0; at < bytes.size(); at += 1 << 20) {
-    request.set_chunk(bytes.substr(at, 1 << 20));
-    writer->Write(request);
-  }
-  writer->WritesDone();
-  AMC_CHECK(writer->Finish().ok()) << "upload";
-  return stored.digest();
-}
-
 // Runs one job to its end; the seconds it took. Checks that every episode is there once.
 double RunJob(const std::string& address, int64_t workers, int64_t evaluations) {
   const auto channel = Connect(address);
@@ -216,8 +191,8 @@ double RunJob(const std::string& address, int64_t workers, int64_t evaluations) 
   const auto jobs = v1::JobService::NewStub(channel);
   v1::SubmitJobRequest submit;
   submit.set_request_id("load");
-  submit.mutable_spec()->set_model(Upload(*artifacts, TestModel(), v1::ARTIFACT_KIND_MODEL));
-  submit.mutable_spec()->set_data(Upload(*artifacts, TestPack(), v1::ARTIFACT_KIND_DATA));
+  submit.mutable_spec()->set_model(UploadBytes(*artifacts, TestModel(), v1::ARTIFACT_KIND_MODEL));
+  submit.mutable_spec()->set_data(UploadBytes(*artifacts, TestPack(), v1::ARTIFACT_KIND_DATA));
   submit.mutable_spec()->mutable_budget()->set_ratio(0.5);
   submit.mutable_spec()->mutable_search()->set_agent("random");
   submit.mutable_spec()->mutable_search()->set_episodes(evaluations);

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "base/sha256.h"
 #include "env/exec/data_pack.h"
@@ -48,6 +49,38 @@ std::string TestPack() {
     return *SerializePack(contents);
   }();
   return bytes;
+}
+
+std::string UploadBytes(v1::ArtifactService::Stub& stub, const std::string& bytes,
+                        v1::ArtifactKind kind) {
+  grpc::ClientContext context;
+  v1::Artifact stored;
+  const auto writer = stub.UploadArtifact(&context, &stored);
+  v1::UploadArtifactRequest request;
+  request.mutable_header()->set_digest(Sha256Hex(bytes));
+  request.mutable_header()->set_size(static_cast<int64_t>(bytes.size()));
+  request.mutable_header()->set_kind(kind);
+  request.mutable_header()->set_name("test");
+  writer->Write(request);
+  constexpr size_t kChunk = 100'000;
+  for (size_t at = 0; at < bytes.size(); at += kChunk) {
+    request.set_chunk(bytes.substr(at, kChunk));
+    if (!writer->Write(request)) break;
+  }
+  writer->WritesDone();
+  const grpc::Status status = writer->Finish();
+  AMC_CHECK(status.ok()) << status.error_message();
+  return stored.digest();
+}
+
+v1::RegisterWorkerRequest FakeIdentity(const std::string& uuid) {
+  v1::RegisterWorkerRequest identity;
+  identity.set_uuid(uuid);
+  identity.mutable_capabilities()->set_version(std::string(Version()));
+  identity.mutable_capabilities()->add_devices(v1::DEVICE_CPU);
+  identity.mutable_capabilities()->set_threads(1);
+  identity.mutable_capabilities()->set_platform_id("fake:1");
+  return identity;
 }
 
 v1::Measurement FakeMeasurement(const v1::Policy& policy) {
@@ -95,12 +128,7 @@ void FakeWorker::Run() {
   int64_t asked = 0;
   while (!stop_) {
     if (session.empty()) {
-      v1::RegisterWorkerRequest request;
-      request.set_uuid(uuid_);
-      request.mutable_capabilities()->set_version(std::string(Version()));
-      request.mutable_capabilities()->add_devices(v1::DEVICE_CPU);
-      request.mutable_capabilities()->set_threads(1);
-      request.mutable_capabilities()->set_platform_id("fake:1");
+      const v1::RegisterWorkerRequest request = FakeIdentity(uuid_);
       v1::RegisterWorkerResponse response;
       grpc::ClientContext context;
       if (!stub->RegisterWorker(&context, request, &response).ok()) {
@@ -166,24 +194,7 @@ void ServerTest::RestartServer() {
 }
 
 std::string ServerTest::Upload(const std::string& bytes, v1::ArtifactKind kind) {
-  grpc::ClientContext context;
-  v1::Artifact stored;
-  const auto writer = artifacts_->UploadArtifact(&context, &stored);
-  v1::UploadArtifactRequest request;
-  request.mutable_header()->set_digest(Sha256Hex(bytes));
-  request.mutable_header()->set_size(static_cast<int64_t>(bytes.size()));
-  request.mutable_header()->set_kind(kind);
-  request.mutable_header()->set_name("test");
-  writer->Write(request);
-  constexpr size_t kChunk = 100'000;
-  for (size_t at = 0; at < bytes.size(); at += kChunk) {
-    request.set_chunk(bytes.substr(at, kChunk));
-    if (!writer->Write(request)) break;
-  }
-  writer->WritesDone();
-  const grpc::Status status = writer->Finish();
-  EXPECT_TRUE(status.ok()) << status.error_message();
-  return stored.digest();
+  return UploadBytes(*artifacts_, bytes, kind);
 }
 
 v1::JobSpec ServerTest::Spec(int64_t episodes) {

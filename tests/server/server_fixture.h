@@ -26,6 +26,13 @@ namespace amc {
 std::string TestModel();
 std::string TestPack();
 
+// Hands bytes to a server; their digest.
+std::string UploadBytes(v1::ArtifactService::Stub& stub, const std::string& bytes,
+                        v1::ArtifactKind kind);
+
+// What a fake worker registers as.
+v1::RegisterWorkerRequest FakeIdentity(const std::string& uuid);
+
 // What a fake worker measures: a deterministic function of the policy.
 v1::Measurement FakeMeasurement(const v1::Policy& policy);
 
