@@ -1,9 +1,10 @@
 // What proposes candidates. Agents are made by name (agent_registry.h); each follows this
 // interface and passes tests/agent/agent_conformance_test.cc.
 //
-// Who calls what, in order: Propose for every episode of a generation, then Learn for each of them
-// in episode order with its reward. All randomness derives from (seed, episode number) or from
-// state that SaveState stores, so that a restored agent goes on bit for bit.
+// Who calls what, in order: Propose for every episode of a generation, then for each of them, in
+// episode order, Learn with its reward or, where there is none, Skip. All randomness derives from
+// (seed, episode number) or from state that SaveState stores, so that a restored agent goes on bit
+// for bit.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +43,10 @@ class Agent {
   // Takes the reward of an episode that this agent (or a restored copy) proposed. InvalidArgument
   // unless it is the next one in order and the reward is finite.
   virtual absl::Status Learn(const Episode& episode, double reward) = 0;
+
+  // Takes note that such an episode has no outcome (Measurement::infeasible): its number counts,
+  // nothing is learnt. InvalidArgument unless it is the next one in order.
+  virtual absl::Status Skip(const Episode& episode) = 0;
 
   // How many episodes have something new to say; INT64_MAX if it never ends. Uniform has two.
   virtual int64_t max_episodes() const = 0;

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace amc {
 namespace {
@@ -30,11 +31,14 @@ absl::Status AgentProgress::CheckShape(const Environment& env) const {
       " steps; this environment has ", env.lattice().num_groups(), " and ", env.num_steps()));
 }
 
+absl::Status AgentProgress::CheckNext(int64_t number) const {
+  if (number == done_) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "agent ", name_, ": episode ", number, " came to be learnt or skipped, expected ", done_));
+}
+
 absl::Status AgentProgress::CheckNext(int64_t number, double reward) const {
-  if (number != learnt_) {
-    return absl::InvalidArgumentError(absl::StrCat("agent ", name_, ": episode ", number,
-                                                   " came to be learnt, expected ", learnt_));
-  }
+  AMC_RETURN_IF_ERROR(CheckNext(number));
   if (!std::isfinite(reward)) {
     return absl::InvalidArgumentError(
         absl::StrCat("agent ", name_, ": episode ", number, " has reward ", reward));
@@ -50,7 +54,7 @@ void AgentProgress::Save(ByteWriter& writer) const {
   writer.U64(Observation::kSize);
   writer.U64(groups_);
   writer.U64(steps_);
-  writer.I64(learnt_);
+  writer.I64(done_);
 }
 
 absl::StatusOr<int64_t> AgentProgress::Read(ByteReader& reader) const {
@@ -71,12 +75,12 @@ absl::StatusOr<int64_t> AgentProgress::Read(ByteReader& reader) const {
                    absl::StrCat(static_cast<int>(Observation::kSize), " features, ", groups_,
                                 " groups, ", steps_, " steps"));
   }
-  const int64_t learnt = reader.I64();
-  if (reader.failed() || learnt < 0) {
+  const int64_t done = reader.I64();
+  if (reader.failed() || done < 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("agent state: cut short, or ", learnt, " episodes learnt"));
+        absl::StrCat("agent state: cut short, or ", done, " episodes done"));
   }
-  return learnt;
+  return done;
 }
 
 }  // namespace amc

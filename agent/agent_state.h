@@ -1,8 +1,8 @@
-// What every agent's saved state opens with, and the order in which episodes are learnt.
+// What every agent's saved state opens with, and the order in which episodes are learnt or skipped.
 //
 // Layout (base/bytes.h): "AMCA", version u32, the agent's name, seed u64, the problem's shape
-// (features per observation u64, groups u64, steps u64), episodes learnt i64; then the agent's own
-// bytes.
+// (features per observation u64, groups u64, steps u64), episodes learnt or skipped i64; then the
+// agent's own bytes.
 #pragma once
 
 #include <cstdint>
@@ -22,27 +22,28 @@ class AgentProgress {
   AgentProgress(std::string name, uint64_t seed, const Environment& env);
 
   uint64_t seed() const { return seed_; }
-  int64_t learnt() const { return learnt_; }
   size_t groups() const { return groups_; }
 
   // InvalidArgument unless `env` has the shape of the one that the agent was made for.
   absl::Status CheckShape(const Environment& env) const;
-  // InvalidArgument unless `number` is the next episode to learn from and `reward` is finite.
+  // InvalidArgument unless `number` is the next episode to learn from or to skip.
+  absl::Status CheckNext(int64_t number) const;
+  // And unless `reward` is finite.
   absl::Status CheckNext(int64_t number, double reward) const;
-  void Advance() { ++learnt_; }
+  void Advance() { ++done_; }
 
   void Save(ByteWriter& writer) const;
-  // Reads what Save wrote and returns the episodes learnt. InvalidArgument for another agent,
-  // version, seed or shape. Changes nothing: call set_learnt once the rest of the bytes has proved
+  // Reads what Save wrote and returns the episodes done. InvalidArgument for another agent,
+  // version, seed or shape. Changes nothing: call set_done once the rest of the bytes has proved
   // good too.
   absl::StatusOr<int64_t> Read(ByteReader& reader) const;
-  void set_learnt(int64_t learnt) { learnt_ = learnt; }
+  void set_done(int64_t done) { done_ = done; }
 
  private:
   std::string name_;
   uint64_t seed_;
   size_t groups_, steps_;
-  int64_t learnt_ = 0;
+  int64_t done_ = 0;  // episodes learnt or skipped
 };
 
 // Streams of random numbers: one per purpose and episode, so that what an episode draws depends on

@@ -107,6 +107,12 @@ class DdpgPaper final : public Agent {
     return absl::OkStatus();
   }
 
+  absl::Status Skip(const Episode& episode) override {
+    AMC_RETURN_IF_ERROR(progress_.CheckNext(episode.number));
+    progress_.Advance();
+    return absl::OkStatus();
+  }
+
   int64_t max_episodes() const override { return std::numeric_limits<int64_t>::max(); }
 
   // After the common header: hidden u64; baseline (u8 whether there is one, f64); actor, critic and
@@ -131,7 +137,7 @@ class DdpgPaper final : public Agent {
 
   absl::Status RestoreState(absl::string_view bytes) override {
     ByteReader reader(bytes);
-    AMC_ASSIGN_OR_RETURN(const int64_t learnt, progress_.Read(reader));
+    AMC_ASSIGN_OR_RETURN(const int64_t done, progress_.Read(reader));
     if (const int64_t hidden = reader.I64(); hidden != options_.hidden) {
       return absl::InvalidArgumentError(
           absl::StrCat("agent state: hidden layers of ", hidden, ", expected ", options_.hidden));
@@ -153,7 +159,7 @@ class DdpgPaper final : public Agent {
     AMC_RETURN_IF_ERROR(replay.Read(reader));
     AMC_RETURN_IF_ERROR(reader.Finish());
 
-    progress_.set_learnt(learnt);
+    progress_.set_done(done);
     has_baseline_ = has_baseline;
     baseline_ = baseline;
     size_t n = 0;

@@ -20,6 +20,12 @@ class MemorylessAgent : public Agent {
     return absl::OkStatus();
   }
 
+  absl::Status Skip(const Episode& episode) override {
+    AMC_RETURN_IF_ERROR(progress_.CheckNext(episode.number));
+    progress_.Advance();
+    return absl::OkStatus();
+  }
+
   std::string SaveState() const override {
     ByteWriter writer;
     progress_.Save(writer);
@@ -28,9 +34,9 @@ class MemorylessAgent : public Agent {
 
   absl::Status RestoreState(absl::string_view bytes) override {
     ByteReader reader(bytes);
-    AMC_ASSIGN_OR_RETURN(const int64_t learnt, progress_.Read(reader));
+    AMC_ASSIGN_OR_RETURN(const int64_t done, progress_.Read(reader));
     AMC_RETURN_IF_ERROR(reader.Finish());
-    progress_.set_learnt(learnt);
+    progress_.set_done(done);
     return absl::OkStatus();
   }
 

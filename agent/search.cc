@@ -143,7 +143,8 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
                                                      " was committed where episode ", expected,
                                                      " was drawn, or its policy differs"));
     }
-    const double reward = RewardOf(options_.reward, measurements[i]);
+    const bool feasible = measurements[i].infeasible.empty();
+    const double reward = feasible ? RewardOf(options_.reward, measurements[i]) : 0;
     if (!std::isfinite(reward)) {
       return absl::InvalidArgumentError(
           absl::StrCat("episode ", expected, " was measured to a reward of ", reward));
@@ -151,6 +152,10 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
     evaluated.push_back({generation[i], measurements[i], reward});
   }
   for (const EvaluatedEpisode& episode : evaluated) {
+    if (!episode.measurement.infeasible.empty()) {
+      AMC_RETURN_IF_ERROR(agent_->Skip(episode.episode));
+      continue;
+    }
     AMC_RETURN_IF_ERROR(agent_->Learn(episode.episode, episode.reward));
     if (!best_.has_value() || episode.reward > best_->reward) best_ = episode;
   }
@@ -160,7 +165,7 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
 }
 
 // "AMCS", version u32, next episode i64, u8 whether there is a best, that episode with measurement
-// and reward, the agent's state.
+// and reward, the agent's state. The best was measured, so Measurement::infeasible is not there.
 std::string Search::SaveState() const {
   ByteWriter writer;
   writer.String(kMagic);
@@ -195,10 +200,10 @@ absl::Status Search::RestoreState(absl::string_view bytes) {
   }
   const std::string agent_state = reader.String();
   AMC_RETURN_IF_ERROR(Annotate(reader.Finish(), "search state"));
-  if (next < 0 || next > total_episodes() || (next > 0) != best.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat("search state: ", next, " episodes of ",
-                                                   total_episodes(), " are committed, ",
-                                                   best.has_value() ? "one" : "none", " is best"));
+  if (next < 0 || next > total_episodes() || (best.has_value() && best->episode.number >= next)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "search state: ", next, " episodes of ", total_episodes(), " are committed, ",
+        best.has_value() ? absl::StrCat("episode ", best->episode.number) : "none", " is best"));
   }
   AMC_RETURN_IF_ERROR(agent_->RestoreState(agent_state));
   next_ = next;

@@ -35,7 +35,8 @@ struct SearchOptions {
   RewardOptions reward;
 };
 
-// An episode with its outcome, as the history keeps it.
+// An episode with its outcome, as the history keeps it. The reward of an infeasible one is 0 and
+// means nothing.
 struct EvaluatedEpisode {
   Episode episode;
   Measurement measurement;
@@ -55,13 +56,14 @@ class Search {
   // The next generation: min(parallel_episodes, what is left) candidates.
   absl::StatusOr<std::vector<Episode>> Draw();
 
-  // Rewards and learns, in order. InvalidArgument, with nothing learnt, unless `generation` is what
-  // the last Draw gave, there is one measurement each, and every reward is finite. Returns the
-  // evaluated episodes.
+  // Rewards and learns, in order; what was infeasible is skipped. InvalidArgument, with nothing
+  // learnt, unless `generation` is what the last Draw gave, there is one measurement each, and
+  // every reward is finite. Returns the evaluated episodes.
   absl::StatusOr<std::vector<EvaluatedEpisode>> Commit(absl::Span<const Episode> generation,
                                                        absl::Span<const Measurement> measurements);
 
-  // The best episode by reward among those committed (the earlier on a tie); none at first.
+  // The best episode by reward among those committed (the earlier on a tie); none at first, and as
+  // long as all were infeasible.
   const std::optional<EvaluatedEpisode>& best() const { return best_; }
 
   // Agent, counters and best. A restored search continues bit for bit; it must have been created

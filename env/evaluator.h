@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,14 +13,17 @@
 namespace amc {
 
 // What was measured of one candidate on the reward split. Every field but `seconds` is a
-// deterministic function of the job's spec and its numerics id.
+// deterministic function of the job's spec and its numerics id. An infeasible candidate is an
+// outcome like any other, but none that a reward could be made of: it has a cost, images and no
+// quality.
 struct Measurement {
   double top1 = 0, top5 = 0;  // fractions in [0, 1]
   double loss = 0;            // mean cross entropy, nats
   double kl = 0;              // mean KL(original || candidate), nats
   int64_t images = 0;
-  Cost cost;           // counted on the shrunk network
-  double seconds = 0;  // wall time of the evaluation; stands outside canonical history
+  Cost cost;               // counted on the shrunk network
+  double seconds = 0;      // wall time of the evaluation; stands outside canonical history
+  std::string infeasible;  // why there is no measurement: empty for one that is
 };
 
 // Thread-safety is the implementation's; the search calls from one thread.
@@ -28,7 +32,8 @@ class Evaluator {
   virtual ~Evaluator() = default;
 
   // Measures a generation, results in order. The first error ends it: a candidate that cannot be
-  // evaluated is an error of the job, never a made-up reward.
+  // evaluated is an error of the job, one whose results are not finite is infeasible; neither gets
+  // a made-up reward. Cancelled by an InterruptScope (base/interrupt.h).
   virtual absl::StatusOr<std::vector<Measurement>> Evaluate(absl::Span<const Policy> policies) = 0;
 };
 

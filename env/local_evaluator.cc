@@ -1,21 +1,26 @@
 #include "env/local_evaluator.h"
 
 #include <chrono>
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 
 namespace amc {
 namespace {
 
+// Of the reward split.
 Measurement FromQuality(const Quality& quality, const Cost& cost) {
   Measurement measurement;
+  measurement.images = quality.images;
+  measurement.cost = cost;
+  measurement.infeasible = DescribeNotFinite(quality, Split::kReward);
+  if (!measurement.infeasible.empty()) return measurement;
   measurement.top1 = quality.top1;
   measurement.top5 = quality.top5;
   measurement.loss = quality.loss;
   measurement.kl = quality.kl;
-  measurement.images = quality.images;
-  measurement.cost = cost;
   return measurement;
 }
 
@@ -39,6 +44,9 @@ absl::StatusOr<std::unique_ptr<LocalEvaluator>> LocalEvaluator::Create(
   evaluate.logits = &evaluator->reference_logits_;
   AMC_ASSIGN_OR_RETURN(const Quality quality, amc::Evaluate(graph, pack, Split::kReward, evaluate));
   evaluator->baseline_ = FromQuality(quality, cost);
+  if (const std::string& why = evaluator->baseline_.infeasible; !why.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("the original network: ", why));
+  }
   evaluator->baseline_.seconds = SecondsSince(start);
   return evaluator;
 }
@@ -49,7 +57,7 @@ absl::StatusOr<std::vector<Measurement>> LocalEvaluator::Evaluate(
   measurements.reserve(policies.size());
   for (const Policy& policy : policies) {
     AMC_ASSIGN_OR_RETURN(Measurement measurement, EvaluateOne(policy, options_.reconstruction));
-    measurements.push_back(measurement);
+    measurements.push_back(std::move(measurement));
   }
   return measurements;
 }

@@ -23,19 +23,24 @@ struct LocalEvaluatorOptions {
 // Keeps the original's logits on the reward split and the pruner's statistics. Thread-compatible.
 class LocalEvaluator : public Evaluator {
  public:
-  // `graph` and `pack` must outlive it. Measures the original on the reward split (see baseline()).
+  // `graph` and `pack` must outlive it. Measures the original on the reward split (see baseline());
+  // InvalidArgument if its logits there are not finite.
   static absl::StatusOr<std::unique_ptr<LocalEvaluator>> Create(
       const Graph& graph, const DataPack& pack, const LocalEvaluatorOptions& options);
 
   absl::StatusOr<std::vector<Measurement>> Evaluate(absl::Span<const Policy> policies) override;
 
-  // One candidate; also hands out the network when `pruned` is set.
+  // One candidate; also hands out the network when `pruned` is set. After Cancelled (see
+  // base/interrupt.h) the next one is measured as if nothing had been begun.
   absl::StatusOr<Measurement> EvaluateOne(const Policy& policy, Reconstruction reconstruction,
                                           Graph* pruned = nullptr);
 
   // The original on the same images.
   const Measurement& baseline() const { return baseline_; }
   const Grouping& grouping() const { return grouping_; }
+  Reconstruction reconstruction() const {
+    return options_.reconstruction;
+  }  // what ranks candidates
   Pruner& pruner() { return *pruner_; }
 
  private:

@@ -17,7 +17,7 @@ struct RewardOptions {
 
 // top-1 or top-5 as a fraction, or -KL. Larger is better.
 double QualityOf(QualityMetric metric, const Measurement& measurement);
-// error = 1 - top-k, or KL.
+// Of a feasible measurement: error = 1 - top-k, or KL.
 double RewardOf(const RewardOptions& options, const Measurement& measurement);
 
 }  // namespace amc

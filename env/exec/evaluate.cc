@@ -71,6 +71,12 @@ double MeanKl(absl::Span<const float> reference, absl::Span<const float> other, 
   return total / static_cast<double>(rows);
 }
 
+std::string DescribeNotFinite(const Quality& quality, Split split) {
+  if (quality.not_finite == 0) return "";
+  return absl::StrCat("the logits of ", quality.not_finite, " of ", quality.images, " ",
+                      SplitName(split), " images are not finite");
+}
+
 absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split split,
                                  const EvaluateOptions& options) {
   AMC_RETURN_IF_ERROR(CheckFit(graph, pack));
@@ -104,6 +110,9 @@ absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split
     for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
       const size_t image = static_cast<size_t>(first) + i;
       const absl::Span<const float> row = absl::MakeConstSpan(logits).subspan(i * classes, classes);
+      const bool finite =
+          std::all_of(row.begin(), row.end(), [](float logit) { return std::isfinite(logit); });
+      quality.not_finite += finite ? 0 : 1;
       const auto label = static_cast<size_t>(labels[image]);
       const int64_t rank = Rank(row, label);
       quality.top1 += rank < 1 ? 1 : 0;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,6 +19,7 @@ struct Quality {
   double loss = 0;            // mean cross entropy, nats
   double kl = 0;              // mean KL(reference || network), nats; 0 without reference logits
   int64_t images = 0;
+  int64_t not_finite = 0;  // images with a logit that is NaN or infinite: loss and kl mean nothing
 };
 
 struct EvaluateOptions {
@@ -32,7 +34,11 @@ struct EvaluateOptions {
 // the same number of rows, at least one.
 double MeanKl(absl::Span<const float> reference, absl::Span<const float> other, int64_t classes);
 
-// InvalidArgument when the network's input or class count does not fit the pack (names both).
+// "the logits of 12 of 5000 reward images are not finite"; empty if they all are.
+std::string DescribeNotFinite(const Quality& quality, Split split);
+
+// InvalidArgument when the network's input or class count does not fit the pack (names both);
+// Cancelled by an InterruptScope (base/interrupt.h), between nodes of the network.
 absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split split,
                                  const EvaluateOptions& options);
 

@@ -21,7 +21,7 @@ class Network {
 
   // images: batch x C x H x W, row-major, preprocessed. Runs in batches of options.batch_size and
   // returns batch x classes (the first output, flattened per image). InvalidArgument if the size
-  // does not fit the graph's input.
+  // does not fit the graph's input; Cancelled as TorchNetwork.
   virtual absl::StatusOr<std::vector<float>> Run(absl::Span<const float> images, int64_t batch) = 0;
 };
 

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "env/exec/batch_norm_folding.h"
@@ -227,6 +228,7 @@ absl::Status Interpreter::CheckInput(const torch::Tensor& input) const {
 }
 
 absl::StatusOr<Tensors> Interpreter::Run(NodeId id, Tensors inputs, bool may_overwrite) {
+  AMC_RETURN_IF_ERROR(CheckInterrupt());
   const Node& node = graph_.node(id);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const TensorId input = node.inputs[i];

@@ -18,7 +18,8 @@
 namespace amc {
 
 // Thread-compatible. Methods throw nothing: torch's exceptions become Internal or InvalidArgument
-// naming the node.
+// naming the node. Before every node an InterruptScope (base/interrupt.h) may end the run with
+// Cancelled, so that whatever runs networks can be given up within a node and a batch.
 class TorchNetwork {
  public:
   // Converts constants to tensors on the device. Unimplemented names the first node whose operator

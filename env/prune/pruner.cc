@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "env/exec/evaluate.h"
@@ -98,10 +99,14 @@ absl::Status ChannelPruner::Prepare(const Progress& progress) {
     AMC_RETURN_IF_ERROR(AddChunk(activations, std::move(chunk), sums, rngs));
     if (progress) progress(first + count, images_);
   }
+  // Nothing is kept before it is whole: an interrupted accumulation starts again.
+  std::vector<std::optional<FeatureMoments>> finished(layers_.size());
   for (size_t l = 0; l < layers_.size(); ++l) {
-    FeatureMoments moments = sums[l].Finish();
-    if (moments.samples > 0) moments_[l] = std::move(moments);
+    AMC_RETURN_IF_ERROR(CheckInterrupt());
+    AMC_ASSIGN_OR_RETURN(FeatureMoments moments, sums[l].Finish());
+    if (moments.samples > 0) finished[l] = std::move(moments);
   }
+  moments_ = std::move(finished);
   prepared_ = true;
   return absl::OkStatus();
 }
@@ -126,12 +131,14 @@ absl::Status ChannelPruner::AddChunk(TorchActivations& activations,
     }
     const torch::Tensor input = activations.of(layer.input)[0];
     AMC_RETURN_IF_ERROR(activations.Run(graph_.node_id(node++)));
+    AMC_RETURN_IF_ERROR(CheckInterrupt());
     try {
       const torch::Tensor& output = activations.of(graph_.node(layer.node).outputs[0])[0];
       const torch::Tensor positions = SamplePositions(
           output.size(0), PositionsPerImage(output, layer.is_conv), per_image, rngs[l]);
-      sums[l].Add(GatherPatches(layer, input, layer.is_conv ? output.size(2) : 1,
-                                layer.is_conv ? output.size(3) : 1, positions));
+      AMC_RETURN_IF_ERROR(
+          sums[l].Add(GatherPatches(layer, input, layer.is_conv ? output.size(2) : 1,
+                                    layer.is_conv ? output.size(3) : 1, positions)));
     } catch (const std::exception& error) {
       return absl::InternalError(absl::StrCat(NodeLabel(graph_, graph_.node(layer.node)),
                                               ": normal equations: ", error.what()));
@@ -227,9 +234,11 @@ absl::StatusOr<Graph> ChannelPruner::RecalibrateFast(const ChannelSelection& sel
   if (!reference_.has_value()) {
     AMC_ASSIGN_OR_RETURN(reference_, MeasureReference(graph_, images, options_.exec));
   }
+  AMC_ASSIGN_OR_RETURN(
+      Graph recalibrated,
+      RecalibrateAgainst(graph_, grouping_, selection, *reference_, pruned, images, options_.exec));
   recalibrated_ = true;
-  return RecalibrateAgainst(graph_, grouping_, selection, *reference_, pruned, images,
-                            options_.exec);
+  return recalibrated;
 }
 
 // Keeps fresh batch norm statistics where they lower the KL divergence on images that no fit saw.

@@ -56,6 +56,9 @@ class Pruner {
                                                         const PruneOptions& options);
   virtual ~Pruner() = default;
 
+  // Prepare and Prune can be interrupted (base/interrupt.h). Cancelled, they leave what is kept
+  // between candidates as it was, and the next call gives what it would have given.
+
   // Accumulates the statistics that Prune with kFast needs. Optional: Prune does it otherwise.
   virtual absl::Status Prepare(const Progress& progress) = 0;
 

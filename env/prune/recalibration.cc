@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/interrupt.h"
 #include "base/status_macros.h"
 #include "env/prune/layers.h"
 #include "env/prune/torch_activations.h"
@@ -19,10 +20,11 @@ struct Moments {
 };
 
 // Over all chunks, of every channel (dimension 1).
-Moments Measure(const std::vector<torch::Tensor>& chunks) {
+absl::StatusOr<Moments> Measure(const std::vector<torch::Tensor>& chunks) {
   torch::Tensor sum, squares;
   double count = 0;
   for (const torch::Tensor& chunk : chunks) {
+    AMC_RETURN_IF_ERROR(CheckInterrupt());
     const auto [chunk_mean, chunk_variance] = at::batch_norm_update_stats(chunk, {}, {}, 0);
     const auto values = static_cast<double>(chunk.numel() / chunk.size(1));
     const torch::Tensor centre = chunk_mean.to(at::kDouble);
@@ -32,7 +34,7 @@ Moments Measure(const std::vector<torch::Tensor>& chunks) {
     count += values;
   }
   const torch::Tensor mean = sum / count;
-  return {mean, (squares / count - mean * mean).clamp_min(0)};
+  return Moments{mean, (squares / count - mean * mean).clamp_min(0)};
 }
 
 // Where statistics are taken: the input of a batch norm, before it runs, or the output of a
@@ -93,8 +95,8 @@ absl::StatusOr<std::unique_ptr<TorchNetwork>> Walk(const Graph& graph, const Cal
     const size_t end = Index(point.node) + (point.is_convolution() ? 1 : 0);
     for (; next < end; ++next) AMC_RETURN_IF_ERROR(activations.Run(graph.node_id(next)));
     try {
-      AMC_RETURN_IF_ERROR(
-          visit(point, Measure(activations.of(point.measured)), *network, activations));
+      AMC_ASSIGN_OR_RETURN(const Moments moments, Measure(activations.of(point.measured)));
+      AMC_RETURN_IF_ERROR(visit(point, moments, *network, activations));
     } catch (const std::exception& error) {
       return absl::InternalError(absl::StrCat(NodeLabel(graph, graph.node(point.node)),
                                               ": recalibration: ", error.what()));

@@ -36,7 +36,8 @@ struct ChannelMoments {
 };
 using ReferenceMoments = std::map<NodeId, ChannelMoments>;
 
-// Errors of TorchNetwork::Create.
+// Errors of TorchNetwork::Create; like the others here, Cancelled by an InterruptScope
+// (base/interrupt.h).
 absl::StatusOr<ReferenceMoments> MeasureReference(const Graph& graph, const CalibrationSet& images,
                                                   const ExecOptions& options);
 

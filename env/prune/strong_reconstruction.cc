@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/interrupt.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "env/prune/limits.h"
 #include "env/prune/strong_plan.h"
@@ -70,7 +72,7 @@ class Reconstructor {
       for (size_t r = 0; r < refits_.size(); ++r) {
         if (std::count(outputs.begin(), outputs.end(), refits_[r].target) == 0) continue;
         try {
-          targets_[r] = Sample(refits_[r]);
+          AMC_ASSIGN_OR_RETURN(targets_[r], Sample(refits_[r]));
         } catch (const std::exception& error) {
           return absl::InternalError(
               absl::StrCat(NodeLabel(original_.graph(), original_.graph().node(id)),
@@ -81,7 +83,7 @@ class Reconstructor {
     return absl::OkStatus();
   }
 
-  SampledTarget Sample(const Refit& refit) {
+  absl::StatusOr<SampledTarget> Sample(const Refit& refit) {
     const bool is_conv = refit.layer.is_conv;
     const std::vector<torch::Tensor>& chunks = original_.of(refit.target);
     const int64_t per_image = std::max<int64_t>(1, options_.samples_per_layer / images_);
@@ -95,6 +97,7 @@ class Reconstructor {
         torch::tensor(at::ArrayRef<int64_t>(refit.kept), at::kLong).to(chunks[0].device());
     std::vector<torch::Tensor> rows;
     for (const torch::Tensor& chunk : chunks) {
+      AMC_RETURN_IF_ERROR(CheckInterrupt());
       target.positions.push_back(
           SamplePositions(chunk.size(0), PositionsPerImage(chunk, is_conv), per_image, rng));
       rows.push_back(GatherOutputs(chunk, is_conv, target.positions.back()).index_select(1, kept));
@@ -107,6 +110,7 @@ class Reconstructor {
     const Layer& layer = refit.layer;
     std::vector<torch::Tensor> features, offsets;
     for (size_t c = 0; c < sampled.positions.size(); ++c) {
+      AMC_RETURN_IF_ERROR(CheckInterrupt());
       features.push_back(GatherPatches(layer, pruned_.of(layer.input)[c], sampled.height,
                                        sampled.width, sampled.positions[c]));
       if (refit.other != TensorId::kNone) {
@@ -124,9 +128,15 @@ class Reconstructor {
       const torch::Tensor scale = norm.scale / (norm.variance + norm.epsilon).sqrt();
       prior = prior * scale.reshape({layer.groups, -1, 1});
     }
-    AMC_ASSIGN_OR_RETURN(const AffineFit fit, FitAffine(std::move(all_features), target, prior,
-                                                        options_.ridge, layer.has_intercept()));
-    return Store(layer, fit);
+    const absl::StatusOr<AffineFit> fit =
+        FitAffine(std::move(all_features), target, prior, options_.ridge, layer.has_intercept());
+    if (absl::IsInvalidArgument(fit.status())) {  // an earlier fit blew up: nothing to fit to
+      AMC_LOG(kWarning) << NodeLabel(pruned_.graph(), pruned_.graph().node(layer.node)) << ": "
+                        << fit.status().message();
+      return absl::OkStatus();
+    }
+    AMC_RETURN_IF_ERROR(fit.status());
+    return Store(layer, *fit);
   }
 
   struct BatchNorm {

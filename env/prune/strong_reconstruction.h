@@ -23,7 +23,9 @@
 namespace amc {
 
 // `shrunk` is what Shrink made of `graph`, perhaps with other weights. Uses the reconstruction
-// split's first `images`, or as many as fit into 6 GiB of activations. Deterministic.
+// split's first `images`, or as many as fit into 6 GiB of activations. Deterministic. A layer
+// whose inputs are no longer finite keeps its weights: the network's logits will tell. Cancelled by
+// an InterruptScope (base/interrupt.h).
 absl::StatusOr<Graph> ReconstructStrongly(const Graph& graph, const Grouping& grouping,
                                           const ChannelSelection& selection, const Graph& shrunk,
                                           const DataPack& pack, int64_t images,

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/interrupt.h"
 #include "base/status_macros.h"
 
 namespace amc {
@@ -82,6 +83,7 @@ absl::StatusOr<std::vector<torch::Tensor>> LoadChunks(const DataPack& pack, Spli
   std::vector<torch::Tensor> chunks;
   try {
     for (int64_t i = 0; i < count; i += options.batch_size) {
+      AMC_RETURN_IF_ERROR(CheckInterrupt());
       const int64_t size = std::min(options.batch_size, count - i);
       std::vector<float> images = pack.Images(split, first + i, size);
       chunks.push_back(

@@ -5,6 +5,7 @@
 
 #include "base/status_macros.h"
 #include "env/prune/torch_moments.h"
+#include "env/prune/torch_slices.h"
 
 namespace amc {
 namespace {
@@ -13,13 +14,19 @@ constexpr int kResponseRounds = 3;   // further ones change the held-out loss by
 constexpr int64_t kRowBlock = 4096;  // rows whose products are summed in float32
 
 // left^T right / rows, in float64: groups x rows x A, groups x rows x B to groups x A x B.
-torch::Tensor MeanProduct(const torch::Tensor& left, const torch::Tensor& right) {
+absl::StatusOr<torch::Tensor> MeanProduct(const torch::Tensor& left, const torch::Tensor& right) {
   const int64_t rows = left.size(1);
   torch::Tensor sum =
       torch::zeros({left.size(0), left.size(2), right.size(2)}, left.options().dtype(at::kDouble));
   for (int64_t first = 0; first < rows; first += kRowBlock) {
     const int64_t count = std::min(kRowBlock, rows - first);
-    sum.add_(at::bmm(left.narrow(1, first, count).transpose(1, 2), right.narrow(1, first, count)));
+    AMC_ASSIGN_OR_RETURN(
+        const torch::Tensor product,
+        SlicedProduct(left.narrow(1, first, count).transpose(1, 2), right.narrow(1, first, count)));
+    AMC_RETURN_IF_ERROR(
+        ForRowSlices(sum.size(1), sum.size(0) * sum.size(2), [&](int64_t from, int64_t many) {
+          sum.narrow(1, from, many).add_(product.narrow(1, from, many));
+        }));
   }
   return sum.div_(static_cast<double>(rows));
 }
@@ -47,11 +54,12 @@ absl::StatusOr<AffineFit> FitAffine(torch::Tensor features, const FitTarget& tar
   } else {
     mean.zero_();
   }
-  AMC_ASSIGN_OR_RETURN(const torch::Tensor lower,
-                       RidgeCholesky(MeanProduct(features, features).to(at::kCPU), ridge));
+  AMC_ASSIGN_OR_RETURN(const torch::Tensor covariance, MeanProduct(features, features));
+  AMC_ASSIGN_OR_RETURN(const torch::Tensor lower, RidgeCholesky(covariance.to(at::kCPU), ridge));
   const torch::Tensor wanted = by_group(target.rows);
   const torch::Tensor offset = target.offset.defined() ? by_group(target.offset) : torch::Tensor();
-  const torch::Tensor prior_outputs = at::bmm(features, prior.transpose(1, 2));
+  AMC_ASSIGN_OR_RETURN(const torch::Tensor prior_outputs,
+                       SlicedProduct(features, prior.transpose(1, 2)));
   const bool clips = std::isfinite(target.low) || std::isfinite(target.high);
 
   AffineFit fit;
@@ -60,10 +68,12 @@ absl::StatusOr<AffineFit> FitAffine(torch::Tensor features, const FitTarget& tar
     torch::Tensor residual = offset.defined() ? goal - offset : goal;
     output_mean = residual.mean(1, /*keepdim=*/true);
     if (!has_intercept) output_mean.zero_();
-    const torch::Tensor moment = MeanProduct(features, residual - output_mean - prior_outputs);
-    const torch::Tensor change = at::cholesky_solve(moment.to(at::kCPU), lower);
+    AMC_ASSIGN_OR_RETURN(const torch::Tensor moment,
+                         MeanProduct(features, residual - output_mean - prior_outputs));
+    AMC_ASSIGN_OR_RETURN(const torch::Tensor change,
+                         SlicedCholeskySolve(moment.to(at::kCPU), lower));
     fit.weight = prior + change.transpose(1, 2).to(prior.options());
-    outputs = at::bmm(features, fit.weight.transpose(1, 2));
+    AMC_ASSIGN_OR_RETURN(outputs, SlicedProduct(features, fit.weight.transpose(1, 2)));
     if (!clips || round == kResponseRounds) break;
     torch::Tensor got = outputs + output_mean;
     if (offset.defined()) got.add_(offset);

@@ -29,8 +29,8 @@ struct AffineFit {
 };
 
 // `features` is groups x rows x K and is used up; `prior` is shaped like AffineFit::weight. `ridge`
-// is relative to the mean diagonal of the features' covariance. InvalidArgument on values that are
-// not finite.
+// is relative to the mean diagonal of the features' covariance. InvalidArgument on features that
+// are not finite; Cancelled by an InterruptScope (base/interrupt.h).
 absl::StatusOr<AffineFit> FitAffine(torch::Tensor features, const FitTarget& target,
                                     const torch::Tensor& prior, double ridge, bool has_intercept);
 

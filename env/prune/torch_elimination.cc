@@ -5,7 +5,9 @@
 #include <limits>
 #include <utility>
 
+#include "base/interrupt.h"
 #include "base/status_macros.h"
+#include "env/prune/torch_slices.h"
 
 namespace amc {
 namespace {
@@ -80,8 +82,10 @@ class Problem {
                          RidgeCholesky(columns.index_select(0, block), 0));
     const torch::Tensor taken = weight_.index_select(0, block);
     weight_.sub_(columns.matmul(at::cholesky_solve(taken, lower)));
-    inverse_.sub_(columns.matmul(at::cholesky_solve(columns.t(), lower)));
-    return absl::OkStatus();
+    const torch::Tensor step = at::cholesky_solve(columns.t(), lower);  // D x K
+    return ForRowSlices(inverse_.size(0), inverse_.size(1), [&](int64_t first, int64_t count) {
+      inverse_.narrow(0, first, count).sub_(columns.narrow(0, first, count).matmul(step));
+    });
   }
 
  private:
@@ -96,11 +100,10 @@ absl::Status AddProblems(const ConsumerView& consumer, size_t group, int64_t cha
                          std::vector<Problem>& problems) {
   const int64_t features = consumer.weight.size(2);
   const torch::Tensor weight = consumer.weight.to(at::kDouble);
-  const torch::Tensor energies =
-      at::bmm(at::bmm(weight, consumer.moments->covariance), weight.transpose(1, 2))
-          .diagonal(0, 1, 2)
-          .sum(1);
-  const double total = energies.sum().item<double>();
+  AMC_ASSIGN_OR_RETURN(const torch::Tensor spread,
+                       SlicedProduct(weight, consumer.moments->covariance));
+  AMC_ASSIGN_OR_RETURN(const torch::Tensor energies, SlicedProduct(spread, weight.transpose(1, 2)));
+  const double total = energies.diagonal(0, 1, 2).sum(1).sum().item<double>();
   for (int64_t g = 0; g < consumer.weight.size(0); ++g) {
     std::vector<std::vector<int64_t>> blocks(static_cast<size_t>(channels));
     bool reads = false;
@@ -111,10 +114,11 @@ absl::Status AddProblems(const ConsumerView& consumer, size_t group, int64_t cha
       reads = true;
     }
     if (!reads) continue;
-    AMC_ASSIGN_OR_RETURN(const torch::Tensor lower,
-                         RidgeCholesky(consumer.moments->covariance[g].clone(), ridge));
-    problems.emplace_back(at::cholesky_inverse(lower).contiguous(), weight[g].t().contiguous(),
-                          total, std::move(blocks));
+    AMC_ASSIGN_OR_RETURN(torch::Tensor covariance, SlicedCopy(consumer.moments->covariance[g]));
+    AMC_ASSIGN_OR_RETURN(const torch::Tensor lower, RidgeCholesky(std::move(covariance), ridge));
+    AMC_ASSIGN_OR_RETURN(const torch::Tensor inverse, SlicedCholeskyInverse(lower));
+    problems.emplace_back(inverse.contiguous(), weight[g].t().contiguous(), total,
+                          std::move(blocks));
   }
   return absl::OkStatus();
 }
@@ -153,6 +157,7 @@ absl::StatusOr<std::vector<double>> EliminationScores(absl::Span<const ConsumerV
     double least_loss = std::numeric_limits<double>::infinity();
     for (size_t c = 0; c < scores.size(); ++c) {
       if (scores[c] >= 0) continue;
+      AMC_RETURN_IF_ERROR(CheckInterrupt());
       double loss = fixed[c];
       for (const Problem& problem : problems) loss += problem.LossWithout(c);
       if (loss <= least_loss) {  // the higher index goes first on ties

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/interrupt.h"
 #include "base/status_macros.h"
 #include "env/prune/torch_patches.h"
 
@@ -103,6 +104,7 @@ absl::Status ReconstructFast(const Graph& graph, const Grouping& grouping,
     const FeatureSplit split =
         SplitFeatures(layers[l], FeatureChannels(grouping, layers[l]), stays);
     if (!split.lost_any) continue;
+    AMC_RETURN_IF_ERROR(CheckInterrupt());
     const std::string label = NodeLabel(graph, graph.node(layers[l].node));
     try {
       AMC_RETURN_IF_ERROR(Annotate(

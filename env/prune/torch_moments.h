@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "env/exec/torch_api.h"
 
@@ -26,13 +27,14 @@ struct FeatureMoments {
 };
 
 // Sums up rows in chunks: products in float32, sums over chunks in float64, both about the first
-// chunk's mean, so that features with a large mean lose nothing.
+// chunk's mean, so that features with a large mean lose nothing. Once Cancelled by an
+// InterruptScope (base/interrupt.h) it is of no more use.
 class MomentAccumulator {
  public:
   explicit MomentAccumulator(bool diagonal_only) : diagonal_only_(diagonal_only) {}
   // groups x rows x K, float32.
-  void Add(const torch::Tensor& features);
-  FeatureMoments Finish() const;
+  absl::Status Add(const torch::Tensor& features);
+  absl::StatusOr<FeatureMoments> Finish() const;
 
  private:
   bool diagonal_only_;
@@ -42,7 +44,8 @@ class MomentAccumulator {
 
 // Cholesky factor of `matrix` (... x K x K, symmetric, float64) with `ridge` times its mean
 // diagonal added to the diagonal; the ridge grows tenfold, up to six times, until the matrix is
-// positive definite. InvalidArgument if it never is (it holds NaN or infinity).
+// positive definite. InvalidArgument if it never is (it holds NaN or infinity); Cancelled by an
+// InterruptScope.
 absl::StatusOr<torch::Tensor> RidgeCholesky(torch::Tensor matrix, double ridge);
 
 struct Compensation {

@@ -206,6 +206,54 @@ TEST_P(AgentConformanceTest, RefusesRewardsThatAreNoNumbers) {
   }
 }
 
+TEST_P(AgentConformanceTest, SkipsInEpisodeOrderOnly) {
+  auto env = MakeEnv();
+  auto agent = Make(*env);
+  auto first = agent->Propose(*env, 0);
+  ASSERT_TRUE(first.ok());
+  Episode second = *first;
+  second.number = 1;
+  EXPECT_EQ(agent->Skip(second).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(agent->Skip(*first).ok());
+  EXPECT_EQ(agent->Skip(*first).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(agent->Learn(*first, 0).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(agent->Learn(second, 0).ok());
+}
+
+// Whatever it has learnt before stays: what it would propose next is what it would have proposed.
+TEST_P(AgentConformanceTest, LearnsNothingFromSkippedEpisodes) {
+  auto env = MakeEnv();
+  auto agent = Make(*env);
+  const int64_t end = Episodes(*agent, 12), middle = end / 2;
+  RunEpisodes(*agent, *env, 0, middle);
+  const auto expected = agent->Propose(*env, end - 1);
+  for (int64_t number = middle; number < end; ++number) {
+    const auto episode = agent->Propose(*env, number);
+    ASSERT_TRUE(episode.ok()) << episode.status();
+    ASSERT_TRUE(agent->Skip(*episode).ok());
+  }
+  const auto proposed = agent->Propose(*env, end - 1);
+  ASSERT_TRUE(expected.ok() && proposed.ok());
+  EXPECT_EQ(proposed->policy, expected->policy);
+  EXPECT_EQ(proposed->actions, expected->actions);
+}
+
+TEST_P(AgentConformanceTest, LearnsWhereEverythingBeforeWasSkipped) {
+  auto env = MakeEnv();
+  auto agent = Make(*env);
+  const int64_t end = Episodes(*agent, 12), middle = end / 2;
+  for (int64_t number = 0; number < middle; ++number) {
+    ASSERT_TRUE(agent->Skip(*agent->Propose(*env, number)).ok());
+  }
+  const std::string state = agent->SaveState();
+  auto restored = Make(*env);
+  ASSERT_TRUE(restored->RestoreState(state).ok());
+  EXPECT_EQ(restored->SaveState(), state);
+  EXPECT_EQ(Policies(RunEpisodes(*restored, *env, middle, end)),
+            Policies(RunEpisodes(*agent, *env, middle, end)));
+  EXPECT_EQ(restored->SaveState(), agent->SaveState());
+}
+
 TEST_P(AgentConformanceTest, RefusesAnotherEnvironmentAndNumbersOutOfRange) {
   auto env = MakeEnv(), other = MakeEnv("vgg-small");
   auto agent = Make(*env);

@@ -128,6 +128,108 @@ TEST(SearchTest, ARestoredSearchContinuesBitForBit) {
   }
 }
 
+// Every third candidate has no outcome, the first one among them.
+std::vector<Measurement> MeasureSome(const std::vector<Episode>& generation) {
+  std::vector<Measurement> measurements = MeasureAll(generation);
+  for (size_t i = 0; i < generation.size(); ++i) {
+    if (generation[i].number % 3 != 0) continue;
+    measurements[i] = {.images = 5000,
+                       .cost = generation[i].cost,
+                       .infeasible = "the logits of 12 of 5000 reward images are not finite"};
+  }
+  return measurements;
+}
+
+std::vector<EvaluatedEpisode> FinishSome(Search& search) {
+  std::vector<EvaluatedEpisode> all;
+  while (!search.done()) {
+    const auto generation = search.Draw();
+    EXPECT_TRUE(generation.ok()) << generation.status();
+    const auto evaluated = search.Commit(*generation, MeasureSome(*generation));
+    EXPECT_TRUE(evaluated.ok()) << evaluated.status();
+    all.insert(all.end(), evaluated->begin(), evaluated->end());
+  }
+  return all;
+}
+
+TEST(SearchTest, InfeasibleEpisodesAreRecordedAndNeverTheBest) {
+  SearchOptions options = Options();
+  options.reward.metric =
+      QualityMetric::kNegativeKl;  // at most 0, which infeasible ones seem to be
+  auto search = Make(options);
+  int64_t number = 0;
+  while (!search->done()) {
+    const auto generation = search->Draw();
+    ASSERT_TRUE(generation.ok());
+    std::vector<Measurement> measurements = MeasureSome(*generation);
+    for (Measurement& measurement : measurements) {
+      if (measurement.infeasible.empty()) measurement.kl = 2;
+    }
+    const auto evaluated = search->Commit(*generation, measurements);
+    ASSERT_TRUE(evaluated.ok()) << evaluated.status();
+    for (const EvaluatedEpisode& e : *evaluated) {
+      EXPECT_EQ(e.episode.number, number);
+      EXPECT_EQ(e.measurement.infeasible.empty(), number % 3 != 0);
+      EXPECT_EQ(e.measurement.cost, e.episode.cost);
+      EXPECT_EQ(e.reward, number % 3 == 0 ? 0 : -2);
+      ++number;
+    }
+  }
+  EXPECT_EQ(number, 11);
+  ASSERT_TRUE(search->best().has_value());
+  EXPECT_EQ(search->best()->episode.number, 1);
+  EXPECT_EQ(search->best()->reward, -2);
+}
+
+TEST(SearchTest, ContinuesBitForBitWithInfeasibleEpisodesToo) {
+  for (const char* agent : {"ddpg-paper", "random", "uniform"}) {
+    auto search = Make(Options(agent, 1));  // saved first with an infeasible episode and no best
+    auto undisturbed = Make(Options(agent, 1));
+    const std::vector<EvaluatedEpisode> expected = FinishSome(*undisturbed);
+    for (size_t n = 0; n < expected.size(); ++n) {
+      auto restored = Make(Options(agent, 1));
+      ASSERT_TRUE(restored->RestoreState(search->SaveState()).ok());
+      EXPECT_EQ(restored->next_episode(), static_cast<int64_t>(n));
+      EXPECT_EQ(restored->best().has_value(), n > 1);
+      search = std::move(restored);
+      const auto generation = search->Draw();
+      ASSERT_TRUE(generation.ok());
+      const auto evaluated = search->Commit(*generation, MeasureSome(*generation));
+      ASSERT_TRUE(evaluated.ok()) << evaluated.status();
+      EXPECT_EQ((*evaluated)[0].episode.policy, expected[n].episode.policy);
+      EXPECT_EQ((*evaluated)[0].reward, expected[n].reward);
+    }
+    EXPECT_EQ(search->SaveState(), undisturbed->SaveState());
+  }
+}
+
+TEST(SearchTest, EndsWithoutABestWhereEverythingIsInfeasible) {
+  auto search = Make(Options());
+  while (!search->done()) {
+    const auto generation = search->Draw();
+    ASSERT_TRUE(generation.ok());
+    Measurement none;
+    none.infeasible = "why not";
+    none.loss = std::nan("");
+    ASSERT_TRUE(
+        search->Commit(*generation, std::vector<Measurement>(generation->size(), none)).ok());
+    EXPECT_FALSE(search->best().has_value());
+    auto restored = Make(Options());
+    ASSERT_TRUE(restored->RestoreState(search->SaveState()).ok());
+    EXPECT_FALSE(restored->best().has_value());
+    EXPECT_EQ(restored->SaveState(), search->SaveState());
+  }
+  EXPECT_EQ(search->next_episode(), 11);
+}
+
+TEST(SearchTest, RefusesAStateWhoseBestIsYetToCome) {
+  auto search = Make(Options());
+  RunGeneration(*search);
+  std::string state = search->SaveState();
+  state[16] = 0;  // the next episode, behind the magic with its count and the version
+  EXPECT_EQ(search->RestoreState(state).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(SearchTest, AnUntouchedSearchCanBeSavedToo) {
   auto search = Make(Options());
   auto restored = Make(Options());

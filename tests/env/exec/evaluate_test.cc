@@ -119,6 +119,26 @@ TEST_F(EvaluateTest, DivergedNetworksAreNeverRight) {
   EXPECT_EQ(quality->top5, 0);
 }
 
+TEST_F(EvaluateTest, CountsImagesWhoseLogitsAreNotFinite) {
+  GraphBuilder builder;
+  const TensorId pixels = builder.Op("Flatten", {builder.Input({kDynamic, 1, 1, kClasses})});
+  const TensorId large = builder.graph.AddTensor(MakeFloats("large", {1}, {2e36F}));
+  builder.Output(builder.Op("Mul", {pixels, large}));  // 171 and above overflow
+  const auto pack = MakePack(path(),
+                             {170, 0, 0, 0, 0, 0,  //
+                              0, 0, 171, 0, 0, 0,  //
+                              0, 255, 0, 0, 0, 200},
+                             {0, 0, 0});
+  const auto quality = Evaluate(builder.graph, *pack, Split::kReward, {});
+  ASSERT_TRUE(quality.ok()) << quality.status();
+  EXPECT_EQ(quality->not_finite, 2);
+  EXPECT_EQ(DescribeNotFinite(*quality, Split::kReward),
+            "the logits of 2 of 3 reward images are not finite");
+  const auto finite = Evaluate(PixelsAreLogits(), *pack, Split::kReward, {});
+  EXPECT_EQ(finite->not_finite, 0);
+  EXPECT_EQ(DescribeNotFinite(*finite, Split::kReward), "");
+}
+
 TEST_F(EvaluateTest, RefusesWhatDoesNotFit) {
   const auto pack = MakePack(path(), {1, 0, 0, 0, 0, 0}, {0});
   const auto expect_refused = [&](const absl::StatusOr<Quality>& quality,

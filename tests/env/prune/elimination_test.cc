@@ -18,8 +18,8 @@ struct Consumer {
 Consumer MakeConsumer(const torch::Tensor& rows, const torch::Tensor& weight, int64_t channels) {
   Consumer consumer{rows, weight, {}, {}};
   MomentAccumulator sums(false);
-  sums.Add(rows.unsqueeze(0));
-  consumer.moments = sums.Finish();
+  EXPECT_TRUE(sums.Add(rows.unsqueeze(0)).ok());
+  consumer.moments = sums.Finish().value();
   consumer.view.weight = weight.unsqueeze(0);
   const int64_t taps = rows.size(1) / channels;
   for (int64_t c = 0; c < channels; ++c) {

@@ -33,10 +33,10 @@ TEST(MomentsTest, ChunksAddUpToTheWhole) {
   const torch::Tensor x = CorrelatedRows(700, 6) + 1000;  // where raw float32 sums would fail
   MomentAccumulator sums(/*diagonal_only=*/false), diagonal(/*diagonal_only=*/true);
   for (const auto& [first, count] : {std::pair{0, 100}, {100, 1}, {101, 599}}) {
-    sums.Add(x.narrow(0, first, count).unsqueeze(0));
-    diagonal.Add(x.narrow(0, first, count).unsqueeze(0));
+    EXPECT_TRUE(sums.Add(x.narrow(0, first, count).unsqueeze(0)).ok());
+    EXPECT_TRUE(diagonal.Add(x.narrow(0, first, count).unsqueeze(0)).ok());
   }
-  const FeatureMoments moments = sums.Finish();
+  const FeatureMoments moments = sums.Finish().value();
   const torch::Tensor exact = x.to(at::kDouble);
   const torch::Tensor centred = exact - exact.mean(0);
   const torch::Tensor covariance = centred.t().matmul(centred) / 700;
@@ -44,8 +44,8 @@ TEST(MomentsTest, ChunksAddUpToTheWhole) {
   EXPECT_TRUE(torch::allclose(moments.mean[0], exact.mean(0), 1e-6));
   EXPECT_TRUE(torch::allclose(moments.covariance[0], covariance, 1e-4, 1e-3));
   EXPECT_TRUE(torch::allclose(moments.variance[0], covariance.diagonal(), 1e-4));
-  EXPECT_TRUE(torch::allclose(diagonal.Finish().variance[0], covariance.diagonal(), 1e-4));
-  EXPECT_FALSE(diagonal.Finish().covariance.defined());
+  EXPECT_TRUE(torch::allclose(diagonal.Finish()->variance[0], covariance.diagonal(), 1e-4));
+  EXPECT_FALSE(diagonal.Finish()->covariance.defined());
 }
 
 class CompensationTest : public ::testing::TestWithParam<bool> {};
@@ -57,9 +57,10 @@ TEST_P(CompensationTest, IsTheLeastSquaresFitOfTheWholeOutput) {
   const torch::Tensor kept = torch::tensor({0, 2, 3, 6, 7}, at::kLong);
   const torch::Tensor removed = torch::tensor({1, 4, 5}, at::kLong);
   MomentAccumulator sums(false);
-  sums.Add(x.unsqueeze(0));
-  const absl::StatusOr<Compensation> compensation = CompensateRemoved(
-      sums.Finish(), 0, kept, removed, weight.index_select(1, removed), kNoRidge, has_intercept);
+  ASSERT_TRUE(sums.Add(x.unsqueeze(0)).ok());
+  const absl::StatusOr<Compensation> compensation =
+      CompensateRemoved(sums.Finish().value(), 0, kept, removed, weight.index_select(1, removed),
+                        kNoRidge, has_intercept);
   ASSERT_TRUE(compensation.ok()) << compensation.status();
   const auto [expected, intercept] =
       LeastSquares(x.index_select(1, kept), x.matmul(weight.t()), has_intercept);
