@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include <fstream>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
@@ -167,6 +169,52 @@ absl::Status ArtifactStore::Remove(const std::string& digest) {
   AMC_ASSIGN_OR_RETURN(const std::string path, Path(digest));
   if (unlink(path.c_str()) != 0) return ErrnoToStatus(errno, "cannot remove", path);
   return SyncFolder(FolderPath(root_, digest));
+}
+
+void ArtifactStore::Touch(const std::string& digest) const {
+  if (!IsSha256Hex(digest)) return;
+  utimensat(AT_FDCWD, FilePath(root_, digest).c_str(), nullptr, 0);
+}
+
+absl::StatusOr<std::vector<ArtifactStore::File>> ArtifactStore::Files() const {
+  std::vector<File> files;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator entry(root_, error), end;
+       !error && entry != end; entry.increment(error)) {
+    File file{.digest = entry->path().filename().string()};
+    if (!IsSha256Hex(file.digest)) continue;  // a folder, an upload that grows
+    std::error_code gone;                     // another process may remove it meanwhile
+    file.size = static_cast<int64_t>(entry->file_size(gone));
+    if (!gone) file.used = entry->last_write_time(gone);
+    if (!gone) files.push_back(std::move(file));
+  }
+  if (error) return ErrnoToStatus(error.value(), "cannot list", root_);
+  return files;
+}
+
+absl::StatusOr<std::vector<std::string>> ArtifactStore::Digests() const {
+  AMC_ASSIGN_OR_RETURN(std::vector<File> files, Files());
+  std::vector<std::string> digests;
+  digests.reserve(files.size());
+  for (File& file : files) digests.push_back(std::move(file.digest));
+  return digests;
+}
+
+absl::Status ArtifactStore::Shrink(int64_t bytes, absl::Duration spare) {
+  AMC_ASSIGN_OR_RETURN(std::vector<File> files, Files());
+  int64_t total = 0;
+  for (const File& file : files) total += file.size;
+  std::sort(files.begin(), files.end(),
+            [](const File& a, const File& b) { return a.used < b.used; });
+  const auto newest = std::filesystem::file_time_type::clock::now() -
+                      std::chrono::milliseconds(absl::ToInt64Milliseconds(spare));
+  for (const File& file : files) {
+    if (total <= bytes || file.used > newest) break;
+    const absl::Status removed = Remove(file.digest);
+    if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+    total -= file.size;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace amc

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "base/sha256.h"
 
 namespace amc {
@@ -50,9 +53,23 @@ class ArtifactStore {
   // Whether the bytes are there and are those that their name promises.
   bool Verify(const std::string& digest) const;
   absl::Status Remove(const std::string& digest);
+  // Of all that are there, in no order.
+  absl::StatusOr<std::vector<std::string>> Digests() const;
+
+  // For a cache. Touch marks an artifact as used now, as best it can. Shrink removes the ones that
+  // were used longest ago until the others have at most `bytes`, but none that was used within
+  // `spare`: another process may be about to open it. Whoever has one open keeps it.
+  void Touch(const std::string& digest) const;
+  absl::Status Shrink(int64_t bytes, absl::Duration spare);
 
  private:
   explicit ArtifactStore(std::string root) : root_(std::move(root)) {}
+  struct File {
+    std::string digest;
+    int64_t size = 0;
+    std::filesystem::file_time_type used;
+  };
+  absl::StatusOr<std::vector<File>> Files() const;
   std::string root_;
 };
 

@@ -1,11 +1,13 @@
 #include "storage/episode_query.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "storage/episode_zones.h"
 
 namespace amc::rows {
 namespace {
@@ -14,16 +16,14 @@ using sqlite::Database;
 using sqlite::Number;
 using sqlite::Statement;
 
-// Of a filter with fewer matches than this, all are looked at and sorted, some ten milliseconds.
-constexpr int64_t kSelective = 100'000;
-
 struct Index {
   absl::string_view name, column;
+  ZoneAxis axis;
 };
-constexpr Index kByNumber{"episodes_by_number", "number"};
-constexpr Index kByReward{"episodes_by_reward", "reward"};
-constexpr Index kByMacs{"episodes_by_macs", "macs"};
-constexpr Index kByTop1{"episodes_by_top1", "top1"};
+constexpr Index kByNumber{"episodes_by_number", "number", ZoneAxis::kNumber};
+constexpr Index kByReward{"episodes_by_reward", "reward", ZoneAxis::kReward};
+constexpr Index kByMacs{"episodes_by_macs", "macs", ZoneAxis::kMacs};
+constexpr Index kByTop1{"episodes_by_top1", "top1", ZoneAxis::kTop1};
 
 // An order as SQL: by the index's column, ties by number.
 struct Order {
@@ -127,37 +127,107 @@ absl::StatusOr<std::vector<EpisodePosition>> FindByIndex(
   return found;
 }
 
-// The index in which the fewest entries pass the filters on its own column; the order's where none
-// is selective.
-absl::StatusOr<Index> MostSelective(Database& db, int64_t job_key, const Order& order,
-                                    const Conditions& conditions) {
-  Index best = order.index;
-  int64_t fewest = kSelective;
-  for (const Index& index : {kByNumber, kByReward, kByMacs, kByTop1}) {
-    Source source(index, job_key);
-    for (const Condition& condition : conditions) {
-      if (condition.column == index.column) source.Add(condition);
+// The bound of a zone that says whether any of its episodes can meet a condition.
+std::string ZoneCondition(const Condition& condition) {
+  const bool at_least = condition.comparison == ">=";
+  return absl::StrCat(at_least ? "high_" : "low_", condition.column, " ", condition.comparison,
+                      " ?");
+}
+
+// Stretches of an axis, in the order's direction, from the lowest value of the first zone to below
+// that of the next after the last.
+struct Stretch {
+  int64_t first = 0, last = 0;
+};
+struct Stretches {
+  std::vector<Stretch> stretches;
+  int64_t episodes = 0;  // in all of them
+};
+
+// Those in which episodes may meet all conditions.
+absl::StatusOr<Stretches> Promising(Database& db, int64_t job_key, const Index& index,
+                                    bool descending, const Conditions& conditions) {
+  std::string fits = "1";
+  std::vector<Number> values;
+  for (const Condition& condition : conditions) {
+    absl::StrAppend(&fits, " AND ", ZoneCondition(condition));
+    values.push_back(condition.value);
+  }
+  values.insert(values.end(), {job_key, static_cast<int64_t>(index.axis)});
+  AMC_ASSIGN_OR_RETURN(
+      Statement row, db.QueryNumbers(absl::StrCat("SELECT zone, episodes, ", fits,
+                                                  " FROM episode_zones WHERE job = ? AND axis = ? "
+                                                  "ORDER BY zone",
+                                                  descending ? " DESC" : ""),
+                                     values));
+  Stretches found;
+  bool goes_on = false;  // over zones without an episode, which have no row
+  for (;;) {
+    AMC_ASSIGN_OR_RETURN(const bool more, row.Step());
+    if (!more) return found;
+    const int64_t zone = row.Int(0);
+    const bool promising = row.Int(2) != 0;
+    if (promising) {
+      found.episodes += row.Int(1);
+      if (!goes_on) found.stretches.push_back({zone, zone});
+      (descending ? found.stretches.back().first : found.stretches.back().last) = zone;
     }
-    if (source.values.size() == 1) continue;  // the job alone
-    source.values.push_back(fewest);
-    AMC_ASSIGN_OR_RETURN(
-        Statement row,
-        db.QueryNumbers(absl::StrCat("SELECT count(*) FROM (SELECT 1", source.sql, " LIMIT ?)"),
-                        source.values));
-    AMC_RETURN_IF_ERROR(row.Step().status());
-    if (row.Int(0) < fewest) {
-      fewest = row.Int(0);
-      best = index;
+    goes_on = promising;
+  }
+}
+
+// The first `limit` along the order among a stretch of an index, which need not be the order's.
+absl::Status FindInStretch(Database& db, int64_t job_key, const Index& index,
+                           const Stretch& stretch, const Order& order, Conditions conditions,
+                           const std::optional<EpisodePosition>& after, int64_t limit,
+                           std::vector<EpisodePosition>& found) {
+  conditions.push_back({index.column, ">=", ZoneStart(stretch.first)});
+  const double above = ZoneStart(stretch.last + 1);
+  if (!std::isinf(above)) conditions.push_back({index.column, "<", above});  // else takes infinity
+  AMC_ASSIGN_OR_RETURN(const std::vector<EpisodePosition> more,
+                       FindByIndex(db, job_key, index, order, conditions, after, limit));
+  found.insert(found.end(), more.begin(), more.end());
+  return absl::OkStatus();
+}
+
+// Along the order's zones; or, where few episodes lie in what another axis leaves, among those.
+absl::StatusOr<std::vector<EpisodePosition>> FindByZones(
+    Database& db, int64_t job_key, const Order& order, const Conditions& conditions,
+    const std::optional<EpisodePosition>& after, int64_t limit, int64_t few_episodes) {
+  Index index = order.index;
+  AMC_ASSIGN_OR_RETURN(Stretches best, Promising(db, job_key, index, order.descending, conditions));
+  if (best.episodes > few_episodes) {
+    for (const Index& other : {kByReward, kByMacs, kByTop1}) {
+      AMC_ASSIGN_OR_RETURN(Stretches stretches,
+                           Promising(db, job_key, other, order.descending, conditions));
+      if (stretches.episodes > std::min(few_episodes, best.episodes)) continue;
+      index = other;
+      best = std::move(stretches);
     }
   }
-  return best;
+  const bool in_order = index.column == order.column();
+  std::vector<EpisodePosition> found;
+  for (const Stretch& stretch : best.stretches) {
+    const int64_t missing = in_order ? limit - static_cast<int64_t>(found.size()) : limit;
+    if (missing == 0) break;
+    AMC_RETURN_IF_ERROR(
+        FindInStretch(db, job_key, index, stretch, order, conditions, after, missing, found));
+  }
+  if (in_order) return found;
+  std::sort(found.begin(), found.end(), [&order](const auto& a, const auto& b) {
+    if (order.by_number() || a.key == b.key) return a.number < b.number;
+    return order.descending ? b.key < a.key : a.key < b.key;
+  });
+  if (static_cast<int64_t>(found.size()) > limit) found.resize(static_cast<size_t>(limit));
+  return found;
 }
 
 }  // namespace
 
 absl::StatusOr<std::vector<EpisodePosition>> FindEpisodes(
     Database& db, int64_t job_key, v1::EpisodeOrder requested, const v1::EpisodeFilter& filter,
-    const std::optional<EpisodePosition>& after, int64_t limit, int64_t quick_work) {
+    const std::optional<EpisodePosition>& after, int64_t limit, int64_t quick_work,
+    int64_t few_episodes) {
   AMC_ASSIGN_OR_RETURN(const Order order, OrderOf(requested));
   AMC_ASSIGN_OR_RETURN(const Conditions conditions, ConditionsOf(filter));
   {
@@ -166,8 +236,7 @@ absl::StatusOr<std::vector<EpisodePosition>> FindEpisodes(
         FindByIndex(db, job_key, order.index, order, conditions, after, limit);
     if (!absl::IsCancelled(found.status())) return found;
   }
-  AMC_ASSIGN_OR_RETURN(const Index index, MostSelective(db, job_key, order, conditions));
-  return FindByIndex(db, job_key, index, order, conditions, after, limit);
+  return FindByZones(db, job_key, order, conditions, after, limit, few_episodes);
 }
 
 }  // namespace amc::rows

@@ -1,11 +1,13 @@
 #include "storage/episode_rows.h"
 
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "storage/episode_query.h"
+#include "storage/episode_zones.h"
 #include "storage/job_rows.h"
 #include "storage/message_blob.h"
 #include "storage/page_token.h"
@@ -47,10 +49,14 @@ absl::Status InsertEpisode(Database& db, int64_t job_key, const std::string& job
     return absl::InvalidArgumentError(
         absl::StrCat(label, " says that it belongs to \"", episode.job(), "\""));
   }
-  const double reward = episode.reward(), top1 = episode.measurement().top1();
-  if (episode.number() < 0 || std::isnan(reward) || std::isnan(top1)) {
+  double reward = episode.reward(), top1 = episode.measurement().top1();
+  if (episode.number() < 0 || !std::isfinite(reward) || !std::isfinite(top1)) {
     return absl::InvalidArgumentError(absl::StrCat(label, ": reward ", reward, ", top-1 ", top1,
                                                    ": no history can be made of these"));
+  }
+  if (episode.state() == v1::EPISODE_STATE_INFEASIBLE) {
+    // One without a measurement stands behind all others in every order by quality.
+    reward = top1 = -std::numeric_limits<double>::infinity();
   }
   v1::Episode body = episode, steps;
   body.clear_job();
@@ -66,7 +72,13 @@ absl::Status InsertEpisode(Database& db, int64_t job_key, const std::string& job
   if (absl::IsAlreadyExists(status)) {
     return absl::AlreadyExistsError(absl::StrCat(label, " was committed already"));
   }
-  return status;
+  AMC_RETURN_IF_ERROR(status);
+  return AddToZones(db, job_key,
+                    {.number = episode.number(),
+                     .reward = reward,
+                     .top1 = top1,
+                     .macs = episode.cost().macs(),
+                     .params = episode.cost().params()});
 }
 
 absl::StatusOr<v1::ListEpisodesResponse> ListEpisodes(Database& db,
@@ -115,12 +127,13 @@ absl::StatusOr<v1::Episode> GetEpisode(Database& db, const std::string& job, int
 absl::StatusOr<v1::Episode> BestEpisode(Database& db, const std::string& job) {
   AMC_ASSIGN_OR_RETURN(const int64_t key, JobKey(db, job));
   AMC_ASSIGN_OR_RETURN(Statement row, db.Query("SELECT number, body, steps FROM episodes "
-                                               "INDEXED BY episodes_by_reward WHERE job = ? "
+                                               "INDEXED BY episodes_by_reward "
+                                               "WHERE job = ? AND reward > -9e999 "
                                                "ORDER BY reward DESC, number LIMIT 1",
                                                key));
-  return ReadOne(
-      std::move(row), job,
-      absl::NotFoundError(absl::StrCat("job \"", job, "\" has committed no episode yet")));
+  return ReadOne(std::move(row), job,
+                 absl::NotFoundError(absl::StrCat(
+                     "job \"", job, "\" has committed no episode with a measurement")));
 }
 
 }  // namespace amc::rows

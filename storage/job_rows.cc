@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "storage/message_blob.h"
 #include "storage/page_token.h"
+#include "storage/registry_rows.h"
 
 namespace amc::rows {
 namespace {
@@ -93,6 +94,9 @@ absl::StatusOr<v1::Job> CreateJob(Database& db, const v1::Job& job, const std::s
     return absl::AlreadyExistsError(absl::StrCat("there is a job \"", job.id(), "\" already"));
   }
   AMC_RETURN_IF_ERROR(inserted);
+  for (const std::string& digest : {job.spec().model(), job.spec().data()}) {
+    if (!digest.empty()) AMC_RETURN_IF_ERROR(UseArtifact(db, digest, job.create_time_ms()));
+  }
   AMC_RETURN_IF_ERROR(AppendEvents(db, row.Int(0), 0, events).status());
   return GetJob(db, job.id());
 }
@@ -170,7 +174,7 @@ absl::StatusOr<int64_t> UpdateJob(Database& db, const JobUpdate& update) {
                           .status());
   if (update.forgive_attempts) {
     AMC_RETURN_IF_ERROR(db.Run("UPDATE tasks SET lost_attempts = 0, failed_attempts = 0, "
-                               "not_before_ms = 0 WHERE job = ?",
+                               "crashed_attempts = 0, not_before_ms = 0 WHERE job = ?",
                                key)
                             .status());
   }
@@ -188,7 +192,29 @@ absl::Status DeleteJob(Database& db, const std::string& id) {
     return absl::FailedPreconditionError(absl::StrCat(
         "job \"", id, "\" is ", v1::JobState_Name(job.state()), ": cancel it before deleting it"));
   }
+  // An artifact that somebody uploaded or submitted since is kept for them.
+  const auto free = [&db](const std::string& digest, int64_t since_ms) {
+    return db
+        .Run("UPDATE artifacts SET use_time_ms = 0 WHERE digest = ? AND use_time_ms <= ?", digest,
+             since_ms)
+        .status();
+  };
+  AMC_RETURN_IF_ERROR(free(job.spec().model(), job.create_time_ms()));
+  AMC_RETURN_IF_ERROR(free(job.spec().data(), job.create_time_ms()));
+  AMC_RETURN_IF_ERROR(free(job.result().model(), job.end_time_ms()));
   return db.Run("DELETE FROM jobs WHERE id = ?", id).status();
+}
+
+absl::StatusOr<std::set<std::string>> ArtifactsOfJobs(Database& db) {
+  AMC_ASSIGN_OR_RETURN(Statement rows,
+                       db.Query(absl::StrCat("SELECT ", kJobColumns, " FROM jobs")));
+  std::set<std::string> digests;
+  for (;;) {
+    AMC_ASSIGN_OR_RETURN(const bool found, rows.Step());
+    if (!found) return digests;
+    AMC_ASSIGN_OR_RETURN(const v1::Job job, ReadJob(rows));
+    digests.insert({job.spec().model(), job.spec().data(), job.result().model()});
+  }
 }
 
 absl::StatusOr<std::vector<v1::JobEvent>> Events(Database& db, const std::string& job,

@@ -24,7 +24,8 @@ inline constexpr int64_t kApplicationId = 0x616d6373;
 // database of another program.
 absl::Status Migrate(sqlite::Database& database, absl::Span<const Migration> migrations);
 
-// The steps to the present schema.
+// The steps to the present schema, and Migrate with them.
 absl::Span<const Migration> SchemaMigrations();
+absl::Status MigrateToPresent(sqlite::Database& database);
 
 }  // namespace amc

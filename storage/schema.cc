@@ -2,6 +2,8 @@
 //
 // A value is a column where SQL filters, orders, joins or updates by it; what is only carried is a
 // serialised message. Everything a job owns goes with it (ON DELETE CASCADE).
+#include "base/status_macros.h"
+#include "storage/episode_zones.h"
 #include "storage/migrations.h"
 
 namespace amc {
@@ -100,10 +102,58 @@ CREATE TABLE artifacts (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr Migration kMigrations[] = {kVersion1};
+// Crashes that supervisors report, candidates that were measured before, artifacts that go when
+// nobody needs them.
+constexpr Migration kVersion2 = R"sql(
+ALTER TABLE tasks ADD COLUMN crashed_attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN reuse_key TEXT NOT NULL DEFAULT '';   -- of measurements; empty: none
+
+CREATE TABLE measurements (
+  reuse_key     TEXT    PRIMARY KEY,                -- MODEL:SHA256, of what decides the result
+  worker        TEXT    NOT NULL,                   -- uuid of who measured
+  result        BLOB    NOT NULL                    -- v1.TaskResult
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE artifacts ADD COLUMN use_time_ms INTEGER NOT NULL DEFAULT 0;  -- last upload or submission
+UPDATE artifacts SET use_time_ms = create_time_ms;
+)sql";
+
+// Bounds of the episodes in each stretch of each order; see episode_zones.h.
+constexpr Migration kVersion3 = R"sql(
+CREATE TABLE episode_zones (
+  job           INTEGER NOT NULL REFERENCES jobs (key) ON DELETE CASCADE,
+  axis          INTEGER NOT NULL,                   -- ZoneAxis
+  zone          INTEGER NOT NULL,                   -- ZoneOf the axis's value
+  episodes      INTEGER NOT NULL,                   -- how many lie in it
+  low_number    INTEGER NOT NULL,
+  high_number   INTEGER NOT NULL,
+  high_reward   REAL    NOT NULL,
+  high_top1     REAL    NOT NULL,
+  low_macs      INTEGER NOT NULL,
+  low_params    INTEGER NOT NULL,
+  PRIMARY KEY (job, axis, zone)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO episode_zones
+  WITH places (job, axis, value, number, reward, top1, macs, params) AS (
+    SELECT job, 1, number, number, reward, top1, macs, params FROM episodes UNION ALL
+    SELECT job, 2, reward, number, reward, top1, macs, params FROM episodes UNION ALL
+    SELECT job, 3, top1,   number, reward, top1, macs, params FROM episodes UNION ALL
+    SELECT job, 4, macs,   number, reward, top1, macs, params FROM episodes)
+  SELECT job, axis, amc_zone(value), count(*), min(number), max(number), max(reward), max(top1), min(macs),
+         min(params)
+  FROM places GROUP BY 1, 2, 3;
+)sql";
+
+constexpr Migration kMigrations[] = {kVersion1, kVersion2, kVersion3};
 
 }  // namespace
 
 absl::Span<const Migration> SchemaMigrations() { return kMigrations; }
+
+absl::Status MigrateToPresent(sqlite::Database& database) {
+  AMC_RETURN_IF_ERROR(rows::DefineZoneFunction(database));
+  return Migrate(database, SchemaMigrations());
+}
 
 }  // namespace amc

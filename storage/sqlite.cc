@@ -246,6 +246,17 @@ absl::Status Database::BindFailed(int index, int code, const std::string& sql) {
                   absl::StrCat("parameter ", index, " of ", sql));
 }
 
+absl::Status Database::DefineFunction(const char* name, int64_t (*function)(double)) {
+  const auto call = [](sqlite3_context* context, int, sqlite3_value** values) {
+    const auto called = reinterpret_cast<int64_t (*)(double)>(sqlite3_user_data(context));
+    sqlite3_result_int64(context, called(sqlite3_value_double(values[0])));
+  };
+  const int code = sqlite3_create_function_v2(
+      handle_, name, 1, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY,
+      reinterpret_cast<void*>(function), call, nullptr, nullptr, nullptr);
+  return code == SQLITE_OK ? absl::OkStatus() : LastError();
+}
+
 absl::Status Database::BackupTo(const std::string& path) {
   const std::string part = path + ".part";
   unlink(part.c_str());

@@ -113,6 +113,9 @@ class Database {
   // False outside a transaction; also after an error that made sqlite3 roll it back.
   bool InTransaction() const;
 
+  // Makes a function of one number known to this connection's SQL.
+  absl::Status DefineFunction(const char* name, int64_t (*function)(double));
+
   // Writes a whole and consistent copy, synced and renamed to `path` when it is complete.
   absl::Status BackupTo(const std::string& path);
 

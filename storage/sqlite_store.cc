@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/episode_rows.h"
 #include "storage/file_lock.h"
+#include "storage/file_system.h"
 #include "storage/job_rows.h"
 #include "storage/migrations.h"
 #include "storage/readers.h"
@@ -145,12 +146,32 @@ class SqliteStore final : public Store {
       const v1::ListWorkersRequest& request) override {
     return Read([&](Database& db) { return rows::ListWorkers(db, request); });
   }
+  absl::Status DropWorkers(int64_t before_ms) override {
+    return writer_.Run([&](Database& db) { return rows::DropWorkers(db, before_ms); });
+  }
 
   absl::Status PutArtifact(const v1::Artifact& artifact) override {
     return writer_.Run([&](Database& db) { return rows::PutArtifact(db, artifact); });
   }
   absl::StatusOr<v1::Artifact> GetArtifact(const std::string& digest) override {
     return Read([&](Database& db) { return rows::GetArtifact(db, digest); });
+  }
+  absl::StatusOr<v1::ListArtifactsResponse> ListArtifacts(
+      const v1::ListArtifactsRequest& request) override {
+    return Read([&](Database& db) { return rows::ListArtifacts(db, request); });
+  }
+  absl::Status UseArtifact(const std::string& digest, int64_t now_ms) override {
+    return writer_.Run([&](Database& db) { return rows::UseArtifact(db, digest, now_ms); });
+  }
+  absl::StatusOr<int64_t> ArtifactBytes() override {
+    return Read([](Database& db) { return rows::ArtifactBytes(db); });
+  }
+  absl::StatusOr<std::vector<std::string>> CollectArtifacts(int64_t before_ms) override {
+    return Write([&](Database& db) { return rows::CollectArtifacts(db, before_ms); });
+  }
+
+  absl::Status BackupTo(const std::string& path) override {
+    return readers_.Run([&](Database& db) { return db.BackupTo(path); });
   }
 
  private:
@@ -186,11 +207,12 @@ class SqliteStore final : public Store {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path) {
+  AMC_RETURN_IF_ERROR(CheckLocalFileSystem(path));
   absl::StatusOr<FileLock> lock = FileLock::Acquire(path + ".lock");
   if (!lock.ok()) return Annotate(lock.status(), absl::StrCat("database ", path));
   AMC_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
                        Database::Open(path, Database::Mode::kCreate));
-  AMC_RETURN_IF_ERROR(Migrate(*database, SchemaMigrations()));
+  AMC_RETURN_IF_ERROR(MigrateToPresent(*database));
   return std::make_unique<SqliteStore>(*std::move(lock), path, std::move(database));
 }
 

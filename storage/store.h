@@ -39,14 +39,28 @@ struct TaskRecord {
   int64_t epoch = 0;                     // of the newest lease; 0: never leased
   int64_t lost_attempts = 0;             // leases that expired
   int64_t failed_attempts = 0;           // that ended with a retryable error
+  int64_t crashed_attempts = 0;          // during which the worker's process died by itself
   int64_t not_before_ms = 0;             // backoff: no lease before this time
   std::string worker;                    // uuid of the present or last holder
   int64_t expire_ms = 0;                 // of the present lease
   std::optional<v1::TaskResult> result;  // kDone
   v1::TaskError error;                   // of the last failed attempt
+  // Under which its result is kept for later candidates, and looked up before anything is computed:
+  // "MODEL:SHA256" of all that decides it; goes with the artifact MODEL. Empty: neither.
+  std::string reuse_key;
+
+  // Answered from the store: nobody ever held a lease.
+  bool reused() const { return state == TaskState::kDone && epoch == 0; }
 };
 
-enum class AttemptOutcome { kOpen = 1, kDone = 2, kError = 3, kLost = 4, kCancelled = 5 };
+enum class AttemptOutcome {
+  kOpen = 1,
+  kDone = 2,
+  kError = 3,
+  kLost = 4,  // no heartbeat for the whole term
+  kCancelled = 5,
+  kCrashed = 6,  // the worker's supervisor says that its process died
+};
 
 struct AttemptRecord {
   std::string job;
@@ -80,8 +94,9 @@ class Store {
   virtual ~Store() = default;
 
   // Jobs.
-  // Stores a new job and its first event. A repeat of request_id returns the stored job when
-  // spec_hash is the same, AlreadyExists otherwise.
+  // Stores a new job and its first event, and notes that its artifacts are in use (NotFound if one
+  // has gone). A repeat of request_id returns the stored job when spec_hash is the same,
+  // AlreadyExists otherwise.
   virtual absl::StatusOr<v1::Job> CreateJob(const v1::Job& job, const std::string& request_id,
                                             const std::string& spec_hash,
                                             absl::Span<const v1::JobEvent> events) = 0;
@@ -96,7 +111,8 @@ class Store {
   // Stores the job whole, but for last_sequence, which counts its events, and numerics_id, which
   // stays once fixed (FailedPrecondition for another).
   virtual absl::Status UpdateJob(const JobUpdate& update) = 0;
-  // With episodes, tasks, attempts, events, checkpoint. FailedPrecondition while it has not ended.
+  // With episodes, tasks, attempts, events, checkpoint. Its artifacts become free to collect,
+  // unless somebody has used them since. FailedPrecondition while it has not ended.
   virtual absl::Status DeleteJob(const std::string& id) = 0;
 
   // Events with sequence > after, ascending, at most `limit`.
@@ -104,8 +120,9 @@ class Store {
                                                            int64_t limit) = 0;
 
   // Tasks.
-  // Adds pending tasks and returns them numbered. One EVALUATE task per episode and job: a task
-  // that exists already for that kind and episode is returned as it is.
+  // Adds pending tasks and returns them numbered; those whose reuse_key has a result are done at
+  // once, with worker and result of then. One EVALUATE task per episode and job: a task that exists
+  // already for that kind and episode is returned as it is.
   virtual absl::StatusOr<std::vector<TaskRecord>> AddTasks(absl::Span<const TaskRecord> tasks) = 0;
   virtual absl::StatusOr<std::vector<TaskRecord>> Tasks(const std::string& job) = 0;
   // Grants leases, all in one transaction: pending -> leased, epoch + 1, an open attempt. Fixes a
@@ -116,14 +133,15 @@ class Store {
   // Aborted if `epoch` is not the task's.
   virtual absl::Status RenewLease(const std::string& job, int64_t task, int64_t epoch,
                                   int64_t expire_ms) = 0;
-  // leased -> done. OK for an identical repeat (same epoch, equal result but for `seconds`),
-  // Aborted for a stale epoch, AlreadyExists for another result of the same lease. An identical
-  // repeat is recognised even when its generation was committed meanwhile.
+  // leased -> done; the result is kept under the task's reuse_key, if it has one. OK for an
+  // identical repeat (same epoch, equal result but for `seconds`), Aborted for a stale epoch,
+  // AlreadyExists for another result of the same lease. An identical repeat is recognised even when
+  // its generation was committed meanwhile.
   virtual absl::Status CompleteTask(const std::string& job, int64_t task, int64_t epoch,
                                     const v1::TaskResult& result, int64_t now_ms) = 0;
   // Ends an open attempt without a result: leased -> pending (from `not_before_ms` on) or failed.
-  // OK for an identical repeat, Aborted for a stale epoch. kLost counts in lost_attempts, kError
-  // with a retryable error in failed_attempts.
+  // OK for an identical repeat, Aborted for a stale epoch. kLost counts in lost_attempts, kCrashed
+  // in crashed_attempts, kError with a retryable error in failed_attempts.
   virtual absl::Status EndAttempt(const std::string& job, int64_t task, int64_t epoch,
                                   AttemptOutcome outcome, const v1::TaskError& error,
                                   TaskState next, int64_t not_before_ms, int64_t now_ms) = 0;
@@ -154,15 +172,31 @@ class Store {
   virtual absl::Status PutWorker(const v1::Worker& worker) = 0;
   virtual absl::StatusOr<v1::ListWorkersResponse> ListWorkers(
       const v1::ListWorkersRequest& request) = 0;
+  // Forgets those that were last seen before this time.
+  virtual absl::Status DropWorkers(int64_t before_ms) = 0;
 
-  // Artifact metadata; the bytes are ArtifactStore's. A known digest keeps what was put first.
+  // Artifact metadata; the bytes are ArtifactStore's. A known digest keeps what was put first, but
+  // is used anew.
   virtual absl::Status PutArtifact(const v1::Artifact& artifact) = 0;
   virtual absl::StatusOr<v1::Artifact> GetArtifact(const std::string& digest) = 0;
+  virtual absl::StatusOr<v1::ListArtifactsResponse> ListArtifacts(
+      const v1::ListArtifactsRequest& request) = 0;
+  // Notes a use. NotFound.
+  virtual absl::Status UseArtifact(const std::string& digest, int64_t now_ms) = 0;
+  // Bytes of all artifacts.
+  virtual absl::StatusOr<int64_t> ArtifactBytes() = 0;
+  // Forgets, with the measurements of their candidates, the artifacts that no job names and that
+  // nobody has used since `before_ms`; returns their digests.
+  virtual absl::StatusOr<std::vector<std::string>> CollectArtifacts(int64_t before_ms) = 0;
+
+  // Writes a copy as of now to `path` while others go on reading and writing.
+  virtual absl::Status BackupTo(const std::string& path) = 0;
 };
 
 // Opens or creates `path`. Old versions are migrated in numbered steps, after a copy was kept
 // beside it (path + ".v3.bak"). FailedPrecondition for a newer version (says which and what this
-// program knows) and when another process has it open.
+// program knows), when another process has it open, and on a network file system, whose locks and
+// syncs cannot be relied on.
 absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& path);
 
 }  // namespace amc

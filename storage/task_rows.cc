@@ -15,7 +15,7 @@ using sqlite::Statement;
 // Matches ReadTask.
 constexpr char kTaskColumns[] =
     "task, kind, episode, state, epoch, lost_attempts, failed_attempts, not_before_ms, worker, "
-    "expire_ms, policy, result, error";
+    "expire_ms, policy, result, error, crashed_attempts, reuse_key";
 
 int Int(TaskState state) { return static_cast<int>(state); }
 int Int(AttemptOutcome outcome) { return static_cast<int>(outcome); }
@@ -46,6 +46,8 @@ const char* Name(AttemptOutcome outcome) {
       return "lost";
     case AttemptOutcome::kCancelled:
       return "cancelled";
+    case AttemptOutcome::kCrashed:
+      return "crashed";
   }
   return "in an unknown state";
 }
@@ -73,6 +75,8 @@ absl::StatusOr<TaskRecord> ReadTask(const Statement& row, const std::string& job
     AMC_ASSIGN_OR_RETURN(task.result, FromBlob<v1::TaskResult>(row.Bytes(11), what));
   }
   AMC_ASSIGN_OR_RETURN(task.error, FromBlob<v1::TaskError>(row.Bytes(12), what));
+  task.crashed_attempts = row.Int(13);
+  task.reuse_key = row.Text(14);
   return task;
 }
 
@@ -166,11 +170,17 @@ absl::StatusOr<TaskRecord> AddTask(Database& db, const TaskRecord& task) {
   const int64_t number = row.Int(0);
   AMC_RETURN_IF_ERROR(
       db.Run("INSERT INTO tasks (job, task, kind, episode, state, epoch, lost_attempts, "
-             "failed_attempts, not_before_ms, worker, expire_ms, policy, result, error) "
-             "VALUES (?, ?, ?, ?, ?, 0, 0, 0, ?, '', 0, ?, NULL, x'')",
+             "failed_attempts, not_before_ms, worker, expire_ms, policy, result, error, reuse_key) "
+             "VALUES (?, ?, ?, ?, ?, 0, 0, 0, ?, '', 0, ?, NULL, x'', ?)",
              key, number, static_cast<int>(task.kind), task.episode, Int(TaskState::kPending),
-             task.not_before_ms, Blob{ToBlob(task.policy)})
+             task.not_before_ms, Blob{ToBlob(task.policy)}, task.reuse_key)
           .status());
+  if (!task.reuse_key.empty()) {
+    AMC_RETURN_IF_ERROR(db.Run("UPDATE tasks SET state = ?, worker = m.worker, result = m.result "
+                               "FROM measurements m WHERE m.reuse_key = ? AND job = ? AND task = ?",
+                               Int(TaskState::kDone), task.reuse_key, key, number)
+                            .status());
+  }
   return GetTask(db, key, task.job, number);
 }
 
@@ -255,6 +265,12 @@ absl::Status CompleteTask(Database& db, const std::string& job, int64_t task, in
   AMC_RETURN_IF_ERROR(db.Run("UPDATE tasks SET state = ?, result = ? WHERE job = ? AND task = ?",
                              Int(TaskState::kDone), Blob{ToBlob(result)}, key, task)
                           .status());
+  AMC_RETURN_IF_ERROR(
+      db.Run("INSERT INTO measurements (reuse_key, worker, result) "
+             "SELECT reuse_key, worker, result FROM tasks "
+             "WHERE job = ? AND task = ? AND reuse_key <> '' ON CONFLICT DO NOTHING",
+             key, task)
+          .status());
   return CloseAttempt(db, key, task, epoch, AttemptOutcome::kDone, "", digest, now_ms);
 }
 
@@ -275,11 +291,13 @@ absl::Status EndAttempt(Database& db, const std::string& job, int64_t task, int6
   if (attempt.outcome != AttemptOutcome::kOpen) return Stale(job, task, epoch, attempt.outcome);
   const bool lost = outcome == AttemptOutcome::kLost;
   const bool failed = outcome == AttemptOutcome::kError;
+  const bool crashed = outcome == AttemptOutcome::kCrashed;
   const bool retryable = failed && error.kind() == v1::TASK_ERROR_KIND_RETRYABLE;
   AMC_RETURN_IF_ERROR(
       db.Run("UPDATE tasks SET state = ?, not_before_ms = ?, lost_attempts = lost_attempts + ?, "
-             "failed_attempts = failed_attempts + ? WHERE job = ? AND task = ?",
-             Int(next), not_before_ms, lost, retryable, key, task)
+             "failed_attempts = failed_attempts + ?, crashed_attempts = crashed_attempts + ? "
+             "WHERE job = ? AND task = ?",
+             Int(next), not_before_ms, lost, retryable, crashed, key, task)
           .status());
   if (failed) {
     AMC_RETURN_IF_ERROR(db.Run("UPDATE tasks SET error = ? WHERE job = ? AND task = ?",

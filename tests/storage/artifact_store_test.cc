@@ -1,11 +1,10 @@
 // Artifacts as files: whole and verified, or not there.
 #include "storage/artifact_store.h"
 
-#include <signal.h>
-#include <sys/resource.h>
 #include <utime.h>
 
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "tests/storage/store_fixture.h"
@@ -126,15 +125,110 @@ TEST_F(ArtifactStoreTest, RemoveTakesTheBytes) {
   EXPECT_THAT(store_->Put("abc"), IsOk());
 }
 
+class ArtifactCacheTest : public ArtifactStoreTest {
+ protected:
+  // Puts 1000 bytes that were used `minutes` ago.
+  std::string Put(char c, int minutes) {
+    const std::string digest = *store_->Put(std::string(1000, c));
+    SetUsed(*store_->Path(digest), minutes);
+    return digest;
+  }
+  static void SetUsed(const std::string& path, int minutes) {
+    const time_t used = time(nullptr) - 60 * minutes;
+    const utimbuf times{used, used};
+    ASSERT_EQ(utime(path.c_str(), &times), 0);
+  }
+};
+
+TEST_F(ArtifactCacheTest, ShrinkTakesWhatWasUsedLongestAgoAndNoMoreThanItMust) {
+  const std::string b = Put('b', 20), a = Put('a', 40), d = Put('d', 10), c = Put('c', 30);
+  ASSERT_THAT(store_->Shrink(4000, absl::ZeroDuration()), IsOk());  // they fit
+  for (const std::string& digest : {a, b, c, d}) EXPECT_TRUE(store_->Contains(digest));
+  ASSERT_THAT(store_->Shrink(3999, absl::ZeroDuration()), IsOk());
+  EXPECT_FALSE(store_->Contains(a));
+  for (const std::string& digest : {b, c, d}) EXPECT_TRUE(store_->Contains(digest));
+  ASSERT_THAT(store_->Shrink(1500, absl::ZeroDuration()), IsOk());
+  EXPECT_FALSE(store_->Contains(b));
+  EXPECT_FALSE(store_->Contains(c));
+  EXPECT_EQ(*store_->Get(d), std::string(1000, 'd'));
+  ASSERT_THAT(store_->Shrink(0, absl::ZeroDuration()), IsOk());
+  EXPECT_FALSE(store_->Contains(d));
+  EXPECT_THAT(store_->Shrink(0, absl::ZeroDuration()), IsOk());  // nothing to do
+}
+
+TEST_F(ArtifactCacheTest, TouchedOnesCountAsUsedNow) {
+  const std::string a = Put('a', 40), b = Put('b', 20);
+  store_->Touch(a);
+  store_->Touch(kAbcDigest);  // not there: nothing to mark
+  store_->Touch("../secret");
+  ASSERT_THAT(store_->Shrink(1000, absl::ZeroDuration()), IsOk());
+  EXPECT_TRUE(store_->Contains(a));
+  EXPECT_FALSE(store_->Contains(b));
+  EXPECT_FALSE(store_->Contains(kAbcDigest));
+}
+
+TEST_F(ArtifactCacheTest, ShrinkSparesWhatSomebodyMayBeAboutToOpen) {
+  const std::string old = Put('a', 40), recent = Put('b', 4), now = Put('c', 0);
+  ASSERT_THAT(store_->Shrink(0, absl::Minutes(5)), IsOk());
+  EXPECT_FALSE(store_->Contains(old));
+  EXPECT_TRUE(store_->Contains(recent));
+  EXPECT_TRUE(store_->Contains(now));
+  ASSERT_THAT(store_->Shrink(0, absl::Minutes(3)), IsOk());
+  EXPECT_FALSE(store_->Contains(recent));
+  EXPECT_TRUE(store_->Contains(now));
+}
+
+TEST_F(ArtifactCacheTest, ShrinkLeavesUploadsAndStrangersAlone) {
+  const std::string a = Put('a', 40);
+  auto writer = store_->NewWriter();
+  ASSERT_THAT((*writer)->Append("abc"), IsOk());
+  ASSERT_THAT(WriteFileAtomically(root_ + "/README", std::string(5000, 'x')), IsOk());
+  SetUsed(root_ + "/README", 100);
+  // What is no artifact does not count either.
+  ASSERT_THAT(store_->Shrink(1000, absl::ZeroDuration()), IsOk());
+  EXPECT_TRUE(store_->Contains(a));
+  ASSERT_THAT(store_->Shrink(0, absl::ZeroDuration()), IsOk());
+  EXPECT_FALSE(store_->Contains(a));
+  EXPECT_TRUE(std::filesystem::exists(root_ + "/README"));
+  ASSERT_THAT((*writer)->Finish(kAbcDigest, 3), IsOk());
+  EXPECT_EQ(*store_->Get(kAbcDigest), "abc");
+}
+
+TEST_F(ArtifactCacheTest, WhoeverHasOneOpenKeepsIt) {
+  const std::string a = Put('a', 40);
+  std::ifstream file(*store_->Path(a), std::ios::binary);
+  ASSERT_TRUE(file.is_open());
+  ASSERT_THAT(store_->Shrink(0, absl::ZeroDuration()), IsOk());
+  EXPECT_FALSE(store_->Contains(a));
+  std::string bytes(2000, '\0');
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  EXPECT_EQ(bytes.substr(0, static_cast<size_t>(file.gcount())), std::string(1000, 'a'));
+}
+
+TEST_F(ArtifactCacheTest, ShrinkOfAFolderThatHasGoneSaysSo) {
+  std::filesystem::remove_all(root_);
+  EXPECT_THAT(store_->Shrink(0, absl::ZeroDuration()), Fails(StatusCode::kNotFound, root_));
+}
+
+// Two processes may share a cache: neither stumbles over what the other removed.
+TEST_F(ArtifactCacheTest, ManyMayShrinkAtOnce) {
+  std::vector<std::string> digests;
+  for (int i = 0; i < 40; ++i) digests.push_back(Put(static_cast<char>('0' + i), 60 - i));
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] { EXPECT_THAT(store_->Shrink(5000, absl::ZeroDuration()), IsOk()); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < digests.size(); ++i) {
+    EXPECT_EQ(store_->Contains(digests[i]), i >= 35) << i;
+  }
+}
+
 TEST_F(ArtifactStoreTest, AFullDiskIsResourceExhaustedAndLeavesNothing) {
-  signal(SIGXFSZ, SIG_IGN);
-  rlimit before;
-  getrlimit(RLIMIT_FSIZE, &before);
-  const rlimit limit{1000, before.rlim_max};
-  setrlimit(RLIMIT_FSIZE, &limit);
-  const auto digest = store_->Put(std::string(5000, 'x'));
-  setrlimit(RLIMIT_FSIZE, &before);
-  EXPECT_THAT(digest, Fails(StatusCode::kResourceExhausted, root_));
+  {
+    const FileSizeLimit limit(1000);
+    EXPECT_THAT(store_->Put(std::string(5000, 'x')), Fails(StatusCode::kResourceExhausted, root_));
+  }
   EXPECT_EQ(Uploads(), 0u);
   EXPECT_THAT(store_->Put(std::string(5000, 'x')), IsOk());
 }

@@ -1,6 +1,9 @@
-// Both ways to find a page's episodes, by the order's index and by a filter's, are the same.
+// Both ways to find a page's episodes, by a plain walk and along zones, are the same.
 #include "storage/episode_query.h"
 
+#include <limits>
+
+#include "absl/strings/str_cat.h"
 #include "base/rng.h"
 #include "storage/episode_rows.h"
 #include "storage/job_rows.h"
@@ -16,7 +19,7 @@ class EpisodeQueryTest : public testing::Test {
  protected:
   EpisodeQueryTest() : folder_(*TempDirectory::Create("amc-query")) {
     db_ = *sqlite::Database::Open(folder_.path() + "/q.db", sqlite::Database::Mode::kCreate);
-    EXPECT_THAT(Migrate(*db_, SchemaMigrations()), IsOk());
+    EXPECT_THAT(MigrateToPresent(*db_), IsOk());
     EXPECT_THAT(CreateJob(*db_, SampleJob("a"), "request", "hash", {}), IsOk());
     job_key_ = *JobKey(*db_, "a");
     Rng rng(5);
@@ -27,6 +30,16 @@ class EpisodeQueryTest : public testing::Test {
       v1::Episode episode = SampleEpisode("a", i, level);
       episode.mutable_cost()->set_macs(static_cast<int64_t>(100 * level) +
                                        static_cast<int64_t>(rng.Below(20)));
+      // And what is rare: no measurement, costs of nothing, rewards at the ends of all numbers.
+      constexpr double kMost = std::numeric_limits<double>::max();
+      constexpr double kOdd[] = {-kMost, -1e-300, -0.0, 1e-300, kMost};
+      if (i % 97 == 0) {
+        episode.set_state(v1::EPISODE_STATE_INFEASIBLE);
+        episode.clear_measurement();
+      } else if (i % 101 == 0) {
+        episode.set_reward(kOdd[static_cast<size_t>(i / 101) % std::size(kOdd)]);
+        episode.mutable_cost()->set_macs(0);
+      }
       EXPECT_THAT(InsertEpisode(*db_, job_key_, "a", episode), IsOk());
     }
     EXPECT_THAT(transaction->Commit(), IsOk());
@@ -50,7 +63,8 @@ TEST_F(EpisodeQueryTest, WorkLimitChangesTheWayNotTheAnswer) {
     std::optional<EpisodePosition> after;
     for (int page = 0; page < 3; ++page) {
       const auto unlimited = FindEpisodes(*db_, job_key_, order, filter, after, 30, INT64_MAX / 2);
-      const auto limited = FindEpisodes(*db_, job_key_, order, filter, after, 30, 0);
+      const int64_t few_episodes = trial % 2 == 0 ? kFewEpisodes : 500;  // another axis's zones
+      const auto limited = FindEpisodes(*db_, job_key_, order, filter, after, 30, 0, few_episodes);
       ASSERT_THAT(unlimited, IsOk());
       ASSERT_THAT(limited, IsOk());
       ASSERT_EQ(limited->size(), unlimited->size()) << filter.DebugString();
@@ -65,6 +79,28 @@ TEST_F(EpisodeQueryTest, WorkLimitChangesTheWayNotTheAnswer) {
     }
   }
   EXPECT_GT(compared, 2000);
+}
+
+TEST_F(EpisodeQueryTest, ZonesHoldEveryEpisodeOnEveryAxis) {
+  for (const v1::EpisodeOrder order : {v1::EPISODE_ORDER_NUMBER, v1::EPISODE_ORDER_REWARD_DESC,
+                                       v1::EPISODE_ORDER_MACS, v1::EPISODE_ORDER_TOP1_DESC}) {
+    EXPECT_EQ(FindEpisodes(*db_, job_key_, order, {}, {}, 5000, 0)->size(), 3000u) << order;
+  }
+}
+
+// A file of version 2 gets the zones that it would have, had the present program written it.
+TEST_F(EpisodeQueryTest, MigratedEpisodesLieInTheZonesOfCommittedOnes) {
+  ASSERT_THAT(db_->Execute("CREATE TABLE written AS SELECT * FROM episode_zones; "
+                           "DROP TABLE episode_zones; PRAGMA user_version = 2"),
+              IsOk());
+  ASSERT_THAT(MigrateToPresent(*db_), IsOk());
+  EXPECT_GT(*db_->QueryInt("SELECT count(*) FROM written"), 100);
+  for (const char* difference : {"written EXCEPT SELECT * FROM episode_zones",
+                                 "episode_zones EXCEPT SELECT * FROM written"}) {
+    EXPECT_EQ(*db_->QueryInt(absl::StrCat("SELECT count(*) FROM (SELECT * FROM ", difference, ")")),
+              0)
+        << difference;
+  }
 }
 
 TEST_F(EpisodeQueryTest, UnknownOrderIsRefused) {

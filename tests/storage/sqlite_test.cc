@@ -164,5 +164,18 @@ TEST_F(SqliteTest, BackupIsAWholeDatabaseAndReplacesAnOlderOne) {
               Fails(StatusCode::kNotFound, "copy.db"));
 }
 
+TEST_F(SqliteTest, BackupOfALockedDatabaseIsUnavailableNotEmpty) {
+  ASSERT_THAT(database_->Execute("PRAGMA journal_mode = DELETE; PRAGMA busy_timeout = 10"), IsOk());
+  auto other = Database::Open(path_, Database::Mode::kReadOnly);
+  ASSERT_THAT(other, IsOk());
+  ASSERT_THAT(database_->Execute("BEGIN EXCLUSIVE"), IsOk());
+  const std::string copy = folder_.path() + "/copy.db";
+  ASSERT_THAT((*other)->Execute("PRAGMA busy_timeout = 10"), IsOk());
+  EXPECT_THAT((*other)->BackupTo(copy), Fails(StatusCode::kUnavailable, "locked"));
+  EXPECT_THAT(ReadFile(copy), Fails(StatusCode::kNotFound, copy));
+  ASSERT_THAT(database_->Execute("COMMIT"), IsOk());
+  EXPECT_THAT((*other)->BackupTo(copy), IsOk());
+}
+
 }  // namespace
 }  // namespace amc::sqlite

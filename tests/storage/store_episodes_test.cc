@@ -37,6 +37,14 @@ class StoreEpisodesTest : public StoreTest {
     for (const v1::Episode& episode : episodes) numbers.push_back(episode.number());
     return numbers;
   }
+  static v1::Episode Infeasible(int64_t number) {
+    v1::Episode episode = SampleEpisode("a", number);
+    episode.set_state(v1::EPISODE_STATE_INFEASIBLE);
+    episode.clear_measurement();
+    episode.clear_reward();
+    episode.set_note("normal equations of conv1 are singular");
+    return episode;
+  }
   v1::ListEpisodesRequest Request(v1::EpisodeOrder order, int page_size) {
     v1::ListEpisodesRequest request;
     request.set_job("a");
@@ -127,6 +135,46 @@ TEST_F(StoreEpisodesTest, NegativeRewardsAreOrderedToo) {
   EXPECT_THAT(Numbers(ListAll(Request(v1::EPISODE_ORDER_REWARD_DESC, 1))), ElementsAre(2, 1, 3, 0));
 }
 
+TEST_F(StoreEpisodesTest, InfeasibleOnesStandLastByQualityAndInTheirPlaceOtherwise) {
+  v1::Episode worst = SampleEpisode("a", 1, -1e300);
+  worst.mutable_measurement()->set_top1(0);
+  const std::vector<v1::Episode> episodes = {Infeasible(0), worst, Infeasible(2),
+                                             SampleEpisode("a", 3, 0.7), Infeasible(4)};
+  ASSERT_THAT(Commit("a", episodes), IsOk());
+  for (int page_size = 1; page_size <= 6; ++page_size) {
+    EXPECT_THAT(Numbers(ListAll(Request(v1::EPISODE_ORDER_REWARD_DESC, page_size))),
+                ElementsAre(3, 1, 0, 2, 4));
+    EXPECT_THAT(Numbers(ListAll(Request(v1::EPISODE_ORDER_TOP1_DESC, page_size))),
+                ElementsAre(3, 1, 0, 2, 4));
+    EXPECT_THAT(Numbers(ListAll(Request(v1::EPISODE_ORDER_NUMBER, page_size))),
+                ElementsAre(0, 1, 2, 3, 4));
+    EXPECT_THAT(Numbers(ListAll(Request(v1::EPISODE_ORDER_MACS, page_size))),
+                ElementsAre(0, 1, 2, 3, 4));
+  }
+  Reopen();
+  EXPECT_THAT(*store_->GetEpisode("a", 2), SameAs(episodes[2]));
+}
+
+TEST_F(StoreEpisodesTest, InfeasibleOnesPassNoFilterByQuality) {
+  ASSERT_THAT(Commit("a", {Infeasible(0), SampleEpisode("a", 1, -0.5), Infeasible(2)}), IsOk());
+  v1::ListEpisodesRequest request = Request(v1::EPISODE_ORDER_NUMBER, 10);
+  request.mutable_filter()->set_min_reward(-1e308);
+  EXPECT_THAT(Numbers(ListAll(request)), ElementsAre(1));
+  request.mutable_filter()->clear_min_reward();
+  request.mutable_filter()->set_min_top1(-1);
+  EXPECT_THAT(Numbers(ListAll(request)), ElementsAre(1));
+  request.mutable_filter()->clear_min_top1();
+  request.mutable_filter()->set_max_macs(20000001);  // their cost is known
+  EXPECT_THAT(Numbers(ListAll(request)), ElementsAre(0, 1));
+}
+
+TEST_F(StoreEpisodesTest, AnInfeasibleOneIsNeverTheBest) {
+  ASSERT_THAT(Commit("a", {Infeasible(0), Infeasible(1)}), IsOk());
+  EXPECT_THAT(store_->BestEpisode("a"), Fails(StatusCode::kNotFound, "measurement"));
+  ASSERT_THAT(Commit("a", {SampleEpisode("a", 2, -7)}), IsOk());
+  EXPECT_THAT(*store_->BestEpisode("a"), SameAs(SampleEpisode("a", 2, -7)));
+}
+
 // Values from few levels, so that ties are long; two jobs side by side.
 TEST_F(StoreEpisodesTest, OrdersAndFiltersEqualBruteForce) {
   Create("b");
@@ -138,8 +186,18 @@ TEST_F(StoreEpisodesTest, OrdersAndFiltersEqualBruteForce) {
     episode.mutable_measurement()->set_top1(static_cast<double>(rng.Below(5)) / 4);
     episode.mutable_cost()->set_macs(static_cast<int64_t>(rng.Below(8)));
     episode.mutable_cost()->set_params(static_cast<int64_t>(rng.Below(8)));
+    if (rng.Below(8) == 0) {
+      episode.set_state(v1::EPISODE_STATE_INFEASIBLE);
+      episode.clear_measurement();
+      episode.clear_reward();
+    }
     episodes.push_back(episode);
   }
+  constexpr double kNone = -std::numeric_limits<double>::infinity();
+  const auto reward = [](const v1::Episode& e) { return e.has_measurement() ? e.reward() : kNone; };
+  const auto top1 = [](const v1::Episode& e) {
+    return e.has_measurement() ? e.measurement().top1() : kNone;
+  };
   ASSERT_THAT(Commit("a", episodes), IsOk());
   for (v1::Episode episode : episodes) {
     episode.set_job("b");
@@ -162,8 +220,8 @@ TEST_F(StoreEpisodesTest, OrdersAndFiltersEqualBruteForce) {
 
     std::vector<v1::Episode> expected;
     for (const v1::Episode& e : episodes) {
-      if (filter.has_min_reward() && e.reward() < filter.min_reward()) continue;
-      if (filter.has_min_top1() && e.measurement().top1() < filter.min_top1()) continue;
+      if (filter.has_min_reward() && reward(e) < filter.min_reward()) continue;
+      if (filter.has_min_top1() && top1(e) < filter.min_top1()) continue;
       if (filter.has_max_macs() && e.cost().macs() > filter.max_macs()) continue;
       if (filter.has_max_params() && e.cost().params() > filter.max_params()) continue;
       if (filter.has_min_number() && e.number() < filter.min_number()) continue;
@@ -172,11 +230,11 @@ TEST_F(StoreEpisodesTest, OrdersAndFiltersEqualBruteForce) {
     }
     std::stable_sort(expected.begin(), expected.end(),
                      [&](const v1::Episode& x, const v1::Episode& y) {
-                       if (order == v1::EPISODE_ORDER_REWARD_DESC) return x.reward() > y.reward();
+                       if (order == v1::EPISODE_ORDER_REWARD_DESC) return reward(x) > reward(y);
                        if (order == v1::EPISODE_ORDER_MACS)
                          return x.cost().macs() < y.cost().macs();
                        if (order == v1::EPISODE_ORDER_TOP1_DESC) {
-                         return x.measurement().top1() > y.measurement().top1();
+                         return top1(x) > top1(y);
                        }
                        return false;  // by number, as they are
                      });

@@ -1,6 +1,9 @@
 // What the store's tests share: a store in a folder of its own, sample messages, a status matcher.
 #pragma once
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "storage/message_blob.h"
+#include "storage/sqlite.h"
 #include "storage/store.h"
 
 namespace amc {
@@ -115,6 +119,33 @@ inline v1::TaskResult SampleResult(double top1 = 0.9) {
   return result;
 }
 
+inline v1::Artifact SampleArtifact(const std::string& digest, int64_t create_time_ms = 5) {
+  v1::Artifact artifact;
+  artifact.set_digest(digest);
+  artifact.set_size(12);
+  artifact.set_kind(v1::ARTIFACT_KIND_MODEL);
+  artifact.set_name("net.onnx");
+  artifact.set_create_time_ms(create_time_ms);
+  return artifact;
+}
+
+// No file of this process may grow past a size while this lives: as if the disk were full.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() { setrlimit(RLIMIT_FSIZE, &before_); }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_;
+};
+
 class StoreTest : public testing::Test {
  protected:
   StoreTest() : folder_(*TempDirectory::Create("amc-store")), path_(folder_.path() + "/amc.db") {
@@ -155,6 +186,13 @@ class StoreTest : public testing::Test {
     }
     job->set_episodes_done(job->episodes_done() + static_cast<int64_t>(episodes.size()));
     return store_->CommitGeneration({*job, events}, episodes, checkpoint);
+  }
+
+  // One number, read beside the store: what no method of it tells.
+  int64_t Sql(const std::string& query) {
+    const auto database = sqlite::Database::Open(path_, sqlite::Database::Mode::kReadOnly);
+    EXPECT_THAT(database, IsOk());
+    return database.ok() ? *(*database)->QueryInt(query) : -1;
   }
 
   TempDirectory folder_;

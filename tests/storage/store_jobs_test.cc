@@ -1,4 +1,4 @@
-// Jobs, events, checkpoints, workers and artifacts in the store.
+// Jobs, events, checkpoints and workers in the store.
 #include <algorithm>
 
 #include "tests/storage/store_fixture.h"
@@ -257,19 +257,21 @@ TEST_F(StoreJobsTest, WorkersArePutByUuidAndListedInPages) {
   EXPECT_THAT(store_->PutWorker(v1::Worker()), Fails(StatusCode::kInvalidArgument, "uuid"));
 }
 
-TEST_F(StoreJobsTest, ArtifactsKeepWhatWasPutFirst) {
-  v1::Artifact artifact;
-  artifact.set_digest(std::string(64, 'a'));
-  artifact.set_size(12);
-  artifact.set_kind(v1::ARTIFACT_KIND_MODEL);
-  artifact.set_name("net.onnx");
-  artifact.set_create_time_ms(5);
-  EXPECT_THAT(store_->GetArtifact(artifact.digest()), Fails(StatusCode::kNotFound, "aaaa"));
-  ASSERT_THAT(store_->PutArtifact(artifact), IsOk());
-  v1::Artifact later = artifact;
-  later.set_name("copy.onnx");
-  ASSERT_THAT(store_->PutArtifact(later), IsOk());
-  EXPECT_THAT(*store_->GetArtifact(artifact.digest()), SameAs(artifact));
+TEST_F(StoreJobsTest, WorkersNotSeenForLongAreDropped) {
+  for (int64_t seen : {100, 200, 300}) {
+    v1::Worker worker;
+    worker.set_uuid("w" + std::to_string(seen));
+    worker.set_last_seen_ms(seen);
+    ASSERT_THAT(store_->PutWorker(worker), IsOk());
+  }
+  ASSERT_THAT(store_->DropWorkers(100), IsOk());  // none was last seen before that
+  EXPECT_EQ(store_->ListWorkers({})->workers_size(), 3);
+  ASSERT_THAT(store_->DropWorkers(300), IsOk());
+  Reopen();
+  const auto left = store_->ListWorkers({});
+  ASSERT_THAT(left, IsOk());
+  ASSERT_EQ(left->workers_size(), 1);
+  EXPECT_EQ(left->workers(0).uuid(), "w300");
 }
 
 }  // namespace

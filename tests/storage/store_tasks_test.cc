@@ -172,11 +172,12 @@ TEST_F(StoreTasksTest, EndedAttemptsAreCountedByWhatEndedThem) {
   error.set_message("disk full");
   struct End {
     AttemptOutcome outcome;
-    int64_t lost, failed;
+    int64_t lost, failed, crashed;
   };
   for (const End& end :
-       {End{AttemptOutcome::kError, 0, 1}, End{AttemptOutcome::kLost, 1, 1},
-        End{AttemptOutcome::kCancelled, 1, 1}, End{AttemptOutcome::kError, 1, 2}}) {
+       {End{AttemptOutcome::kError, 0, 1, 0}, End{AttemptOutcome::kLost, 1, 1, 0},
+        End{AttemptOutcome::kCancelled, 1, 1, 0}, End{AttemptOutcome::kCrashed, 1, 1, 1},
+        End{AttemptOutcome::kError, 1, 2, 1}}) {
     const auto lease = LeaseTask(*store_, "a", 1, "w", "n", 0, 1);
     ASSERT_THAT(lease, IsOk());
     const v1::TaskError& why = end.outcome == AttemptOutcome::kError ? error : v1::TaskError();
@@ -186,18 +187,19 @@ TEST_F(StoreTasksTest, EndedAttemptsAreCountedByWhatEndedThem) {
     EXPECT_EQ(Task(1).state, TaskState::kPending);
     EXPECT_EQ(Task(1).lost_attempts, end.lost);
     EXPECT_EQ(Task(1).failed_attempts, end.failed);
+    EXPECT_EQ(Task(1).crashed_attempts, end.crashed);
     EXPECT_THAT(Task(1).error, SameAs(error));
     EXPECT_EQ(LastAttempt().outcome, end.outcome);
     EXPECT_EQ(LastAttempt().message, why.message());
     EXPECT_EQ(LastAttempt().end_ms, lease->epoch);
   }
-  EXPECT_EQ(store_->Attempts("a")->size(), 4u);
+  EXPECT_EQ(store_->Attempts("a")->size(), 5u);
 
   const auto lease = LeaseTask(*store_, "a", 1, "w", "n", 0, 1);
   ASSERT_THAT(lease, IsOk());
   error.set_kind(v1::TASK_ERROR_KIND_PERMANENT);
   ASSERT_THAT(
-      store_->EndAttempt("a", 1, 5, AttemptOutcome::kError, error, TaskState::kFailed, 0, 9),
+      store_->EndAttempt("a", 1, 6, AttemptOutcome::kError, error, TaskState::kFailed, 0, 9),
       IsOk());
   EXPECT_EQ(Task(1).state, TaskState::kFailed);
   EXPECT_EQ(Task(1).failed_attempts, 2);  // only retryable ones count
@@ -223,6 +225,56 @@ TEST_F(StoreTasksTest, RepeatedEndIsOkAnotherEndIsAborted) {
               Fails(StatusCode::kInvalidArgument, "done"));
   EXPECT_THAT(store_->EndAttempt("a", 1, 1, AttemptOutcome::kLost, {}, TaskState::kDone, 0, 5),
               Fails(StatusCode::kInvalidArgument, "done"));
+}
+
+TEST_F(StoreTasksTest, RepeatedReportOfACrashCountsOnce) {
+  ASSERT_THAT(store_->AddTasks({SampleTask("a", 0)}), IsOk());
+  ASSERT_THAT(LeaseTask(*store_, "a", 1, "w", "n", 0, 1), IsOk());
+  v1::TaskError error;
+  error.set_message("killed by signal 11");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(
+        store_->EndAttempt("a", 1, 1, AttemptOutcome::kCrashed, error, TaskState::kPending, 7, 5),
+        IsOk());
+  }
+  EXPECT_EQ(Task(1).crashed_attempts, 1);
+  EXPECT_EQ(Task(1).not_before_ms, 7);
+  EXPECT_EQ(LastAttempt().outcome, AttemptOutcome::kCrashed);
+  EXPECT_EQ(LastAttempt().message, "killed by signal 11");
+  EXPECT_THAT(store_->CompleteTask("a", 1, 1, SampleResult(), 8),
+              Fails(StatusCode::kAborted, "crashed"));
+  Reopen();
+  EXPECT_EQ(Task(1).crashed_attempts, 1);
+}
+
+TEST_F(StoreTasksTest, ForgivenAttemptsCountAnew) {
+  v1::Job job = Create("b");
+  ASSERT_THAT(store_->AddTasks({SampleTask("a", 0), SampleTask("b", 0)}), IsOk());
+  v1::TaskError error;
+  error.set_kind(v1::TASK_ERROR_KIND_RETRYABLE);
+  for (const char* id : {"a", "b"}) {
+    for (const AttemptOutcome outcome :
+         {AttemptOutcome::kLost, AttemptOutcome::kError, AttemptOutcome::kCrashed}) {
+      const auto lease = LeaseTask(*store_, id, 1, "w", "n", 100, 200);
+      ASSERT_THAT(lease, IsOk());
+      ASSERT_THAT(
+          store_->EndAttempt(id, 1, lease->epoch, outcome, error, TaskState::kPending, 100, 100),
+          IsOk());
+    }
+  }
+  ASSERT_THAT(store_->UpdateJob({.job = job, .events = {}}), IsOk());  // forgives nothing
+  EXPECT_EQ((*store_->Tasks("b"))[0].crashed_attempts, 1);
+  ASSERT_THAT(store_->UpdateJob({.job = job, .events = {}, .forgive_attempts = true}), IsOk());
+  const TaskRecord forgiven = (*store_->Tasks("b"))[0];
+  EXPECT_EQ(forgiven.lost_attempts, 0);
+  EXPECT_EQ(forgiven.failed_attempts, 0);
+  EXPECT_EQ(forgiven.crashed_attempts, 0);
+  EXPECT_EQ(forgiven.not_before_ms, 0);
+  EXPECT_EQ(forgiven.epoch, 3);  // leases stay fenced
+  EXPECT_EQ(store_->Attempts("b")->size(), 3u);
+  EXPECT_EQ(Task(1).lost_attempts, 1);  // another job's
+  EXPECT_EQ(Task(1).failed_attempts, 1);
+  EXPECT_EQ(Task(1).crashed_attempts, 1);
 }
 
 TEST_F(StoreTasksTest, RestartExtendsOpenLeasesOnly) {
