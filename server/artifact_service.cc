@@ -30,30 +30,31 @@ absl::Status CheckHeader(const v1::Artifact& header) {
 }  // namespace
 
 grpc::Status ArtifactServiceImpl::UploadArtifact(
-    grpc::ServerContext*, grpc::ServerReader<v1::UploadArtifactRequest>* reader,
+    grpc::ServerContext* context, grpc::ServerReader<v1::UploadArtifactRequest>* reader,
     v1::Artifact* response) {
-  return ToGrpcStatus(Receive(*reader, *response));
+  return ToGrpcStatus(Receive(*context, *reader, *response));
 }
 
-absl::Status ArtifactServiceImpl::Receive(grpc::ServerReader<v1::UploadArtifactRequest>& reader,
+absl::Status ArtifactServiceImpl::Receive(grpc::ServerContext& context,
+                                          grpc::ServerReader<v1::UploadArtifactRequest>& reader,
                                           v1::Artifact& response) {
+  AMC_ASSIGN_OR_RETURN(StreamGuard::Stream stream, streams_->Enter(context, "UploadArtifact"));
   v1::UploadArtifactRequest message;
   if (!reader.Read(&message) || !message.has_header()) {
     return absl::InvalidArgumentError("the first message of an upload carries the header");
   }
-  v1::Artifact header = message.header();
+  const v1::Artifact header = message.header();
   AMC_RETURN_IF_ERROR(CheckHeader(header));
-  if (artifacts_->Verify(header.digest())) {  // damaged bytes are written anew
-    absl::StatusOr<v1::Artifact> known = store_->GetArtifact(header.digest());
-    if (known.ok()) {
-      response = *std::move(known);
-      return absl::OkStatus();
-    }
+  if (absl::StatusOr<v1::Artifact> known = catalog_->Use(header.digest()); known.ok()) {
+    response = *std::move(known);
+    return absl::OkStatus();
   }
+  AMC_ASSIGN_OR_RETURN(const ArtifactCatalog::Reservation room, catalog_->Reserve(header.size()));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore::Writer> writer,
-                       artifacts_->NewWriter());
+                       catalog_->files().NewWriter());
   int64_t size = 0;
   while (reader.Read(&message)) {
+    stream.Moved();
     if (!message.has_chunk() || message.chunk().size() > kChunk) {
       return absl::InvalidArgumentError(absl::StrCat(
           "after the header come chunks of at most ", kChunk, " bytes, not ",
@@ -66,29 +67,32 @@ absl::Status ArtifactServiceImpl::Receive(grpc::ServerReader<v1::UploadArtifactR
     }
     AMC_RETURN_IF_ERROR(writer->Append(message.chunk()));
   }
-  AMC_RETURN_IF_ERROR(writer->Finish(header.digest(), header.size()));
-  header.set_create_time_ms(absl::ToUnixMillis(clock_->Now()));
-  AMC_RETURN_IF_ERROR(store_->PutArtifact(header));
-  response = header;
+  if (context.IsCancelled()) {
+    return absl::CancelledError(
+        absl::StrCat("the upload ended after ", size, " of ", header.size(), " bytes"));
+  }
+  AMC_ASSIGN_OR_RETURN(response, catalog_->Put(*writer, header));
   return absl::OkStatus();
 }
 
 grpc::Status ArtifactServiceImpl::DownloadArtifact(
-    grpc::ServerContext*, const v1::DownloadArtifactRequest* request,
+    grpc::ServerContext* context, const v1::DownloadArtifactRequest* request,
     grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) {
-  return ToGrpcStatus(Send(*request, *writer));
+  return ToGrpcStatus(Send(*context, *request, *writer));
 }
 
 // The digest can only be known at the end: bytes before `offset` are read too, but not sent.
-absl::Status ArtifactServiceImpl::Send(const v1::DownloadArtifactRequest& request,
+absl::Status ArtifactServiceImpl::Send(grpc::ServerContext& context,
+                                       const v1::DownloadArtifactRequest& request,
                                        grpc::ServerWriter<v1::DownloadArtifactResponse>& writer) {
+  AMC_ASSIGN_OR_RETURN(StreamGuard::Stream stream, streams_->Enter(context, "DownloadArtifact"));
   AMC_ASSIGN_OR_RETURN(const v1::Artifact artifact, store_->GetArtifact(request.digest()));
   if (request.offset() < 0 || request.offset() > artifact.size()) {
     return absl::OutOfRangeError(absl::StrCat("offset ", request.offset(), " of artifact ",
                                               request.digest(), ", which has ", artifact.size(),
                                               " bytes"));
   }
-  AMC_ASSIGN_OR_RETURN(const std::string path, artifacts_->Path(request.digest()));
+  AMC_ASSIGN_OR_RETURN(const std::string path, catalog_->files().Path(request.digest()));
   std::ifstream file(path, std::ios::binary);
   Sha256 hash;
   int64_t at = 0;
@@ -104,6 +108,7 @@ absl::Status ArtifactServiceImpl::Send(const v1::DownloadArtifactRequest& reques
     if (skip == count) continue;
     response.set_chunk(buffer.data() + skip, static_cast<size_t>(count - skip));
     if (!writer.Write(response)) return absl::CancelledError("the client went away");
+    stream.Moved();
   }
   if (hash.HexDigest() != request.digest()) {
     return absl::DataLossError(absl::StrCat("artifact ", request.digest(),
@@ -118,6 +123,15 @@ grpc::Status ArtifactServiceImpl::GetArtifact(grpc::ServerContext*,
   absl::StatusOr<v1::Artifact> artifact = store_->GetArtifact(request->digest());
   if (!artifact.ok()) return ToGrpcStatus(artifact.status());
   *response = *std::move(artifact);
+  return grpc::Status::OK;
+}
+
+grpc::Status ArtifactServiceImpl::ListArtifacts(grpc::ServerContext*,
+                                                const v1::ListArtifactsRequest* request,
+                                                v1::ListArtifactsResponse* response) {
+  absl::StatusOr<v1::ListArtifactsResponse> artifacts = store_->ListArtifacts(*request);
+  if (!artifacts.ok()) return ToGrpcStatus(artifacts.status());
+  *response = *std::move(artifacts);
   return grpc::Status::OK;
 }
 

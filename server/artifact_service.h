@@ -2,8 +2,8 @@
 #pragma once
 
 #include "amc/v1/artifact.grpc.pb.h"
-#include "base/clock.h"
-#include "storage/artifact_store.h"
+#include "server/artifact_catalog.h"
+#include "server/stream_guard.h"
 #include "storage/store.h"
 
 namespace amc {
@@ -12,8 +12,8 @@ namespace amc {
 class ArtifactServiceImpl : public v1::ArtifactService::Service {
  public:
   // All must outlive the service.
-  ArtifactServiceImpl(ArtifactStore* artifacts, Store* store, const Clock* clock)
-      : artifacts_(artifacts), store_(store), clock_(clock) {}
+  ArtifactServiceImpl(ArtifactCatalog* catalog, Store* store, StreamGuard* streams)
+      : catalog_(catalog), store_(store), streams_(streams) {}
 
   grpc::Status UploadArtifact(grpc::ServerContext* context,
                               grpc::ServerReader<v1::UploadArtifactRequest>* reader,
@@ -23,16 +23,19 @@ class ArtifactServiceImpl : public v1::ArtifactService::Service {
                                 grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) override;
   grpc::Status GetArtifact(grpc::ServerContext* context, const v1::GetArtifactRequest* request,
                            v1::Artifact* response) override;
+  grpc::Status ListArtifacts(grpc::ServerContext* context, const v1::ListArtifactsRequest* request,
+                             v1::ListArtifactsResponse* response) override;
 
  private:
-  absl::Status Receive(grpc::ServerReader<v1::UploadArtifactRequest>& reader,
+  absl::Status Receive(grpc::ServerContext& context,
+                       grpc::ServerReader<v1::UploadArtifactRequest>& reader,
                        v1::Artifact& response);
-  absl::Status Send(const v1::DownloadArtifactRequest& request,
+  absl::Status Send(grpc::ServerContext& context, const v1::DownloadArtifactRequest& request,
                     grpc::ServerWriter<v1::DownloadArtifactResponse>& writer);
 
-  ArtifactStore* const artifacts_;
+  ArtifactCatalog* const catalog_;
   Store* const store_;
-  const Clock* const clock_;
+  StreamGuard* const streams_;
 };
 
 }  // namespace amc

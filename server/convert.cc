@@ -64,8 +64,13 @@ v1::Episode ToProto(const EvaluatedEpisode& evaluated, const Environment& env) {
   }
   *out.mutable_policy() = ToProto(episode.policy);
   *out.mutable_cost() = ToProto(episode.cost);
-  *out.mutable_measurement() = ToProto(evaluated.measurement);
-  out.set_reward(evaluated.reward);
+  if (evaluated.measurement.infeasible.empty()) {
+    *out.mutable_measurement() = ToProto(evaluated.measurement);
+    out.set_reward(evaluated.reward);
+  } else {
+    out.set_state(v1::EPISODE_STATE_INFEASIBLE);
+    out.set_infeasible(evaluated.measurement.infeasible);
+  }
   out.set_note(episode.note);
   return out;
 }

@@ -27,7 +27,8 @@ v1::JobEvent StateEvent(const v1::Job& job, absl::Time now) {
 
 }  // namespace
 
-JobManager::JobManager(const JobContext& context, int max_running) : context_(context) {
+JobManager::JobManager(const JobContext& context, int max_running, int max_unfinished)
+    : context_(context), max_unfinished_(max_unfinished) {
   for (int i = 0; i < std::max(max_running, 1); ++i) {
     threads_.emplace_back([this] { ThreadMain(); });
   }
@@ -56,6 +57,7 @@ absl::StatusOr<v1::Job> JobManager::Submit(v1::Job job, const std::string& reque
   job.set_id(RandomHex(12));
   job.set_create_time_ms(absl::ToUnixMillis(now));
   MutexLock control(&control_mutex_);
+  AMC_RETURN_IF_ERROR(CheckRoom());
   AMC_ASSIGN_OR_RETURN(v1::Job stored, context_.store->CreateJob(job, request_id, spec_hash,
                                                                  {StateEvent(job, now)}));
   if (stored.id() != job.id()) return stored;  // a repeat
@@ -112,6 +114,7 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id, int64_t more_e
     }
     while (entries_.count(id) != 0) changed_.Wait(&mutex_);
   }
+  AMC_RETURN_IF_ERROR(CheckRoom());
   job.clear_failure();
   job.clear_message();
   job.clear_end_time_ms();
@@ -135,7 +138,23 @@ absl::Status JobManager::Delete(const std::string& id) {
   AMC_RETURN_IF_ERROR(context_.store->DeleteJob(id));
   context_.hub->Notify(id);
   context_.hub->Forget(id);
+  const absl::Status collected = context_.catalog->Collect();
+  if (!collected.ok()) AMC_LOG(kWarning) << "collecting artifacts: " << collected;
   return absl::OkStatus();
+}
+
+JobManager::Load JobManager::load() {
+  MutexLock lock(&mutex_);
+  const auto queued = static_cast<int64_t>(queue_.size());
+  return {.running = static_cast<int64_t>(entries_.size()) - queued, .queued = queued};
+}
+
+absl::Status JobManager::CheckRoom() {
+  const Load now = load();
+  if (now.running + now.queued < max_unfinished_) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat(now.running, " jobs are running and ", now.queued, " wait, no more than ",
+                   max_unfinished_, " are taken: try again later, or serve with --max-jobs"));
 }
 
 void JobManager::Shutdown() {

@@ -19,8 +19,8 @@ namespace amc {
 // Thread-safe.
 class JobManager {
  public:
-  // Starts `max_running` threads.
-  JobManager(const JobContext& context, int max_running);
+  // Starts `max_running` threads; takes jobs while fewer than `max_unfinished` have not ended.
+  JobManager(const JobContext& context, int max_running, int max_unfinished);
   ~JobManager();  // Shutdown()
 
   // Queues every job of the store that has not ended, oldest first, and opens their tasks. Once,
@@ -28,7 +28,7 @@ class JobManager {
   absl::Status TakeUp();
 
   // Stores a prepared job and queues it; `spec_hash` is of the spec as it was sent. Errors as
-  // Store::CreateJob.
+  // Store::CreateJob; ResourceExhausted when there are too many unfinished ones.
   absl::StatusOr<v1::Job> Submit(v1::Job job, const std::string& request_id,
                                  const std::string& spec_hash);
 
@@ -37,6 +37,11 @@ class JobManager {
   absl::StatusOr<v1::Job> Cancel(const std::string& id);
   absl::StatusOr<v1::Job> Resume(const std::string& id, int64_t more_episodes);
   absl::Status Delete(const std::string& id);
+
+  struct Load {
+    int64_t running = 0, queued = 0;
+  };
+  Load load();
 
   // Lets running jobs come to a safe point, unfinished, and joins their threads. Idempotent.
   void Shutdown();
@@ -52,7 +57,11 @@ class JobManager {
   // Stores the job in a new state with the event that says so.
   absl::StatusOr<v1::Job> StoreState(JobUpdate update, v1::JobState state);
 
+  // ResourceExhausted if there are as many unfinished jobs as may be.
+  absl::Status CheckRoom();
+
   const JobContext context_;
+  const int max_unfinished_;
   Mutex control_mutex_;  // one Submit, Cancel, Resume or Delete at a time; before mutex_
   Mutex mutex_;
   CondVar changed_;

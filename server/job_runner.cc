@@ -96,7 +96,7 @@ absl::Status JobRunner::Generation() {
   std::vector<Policy> policies;
   policies.reserve(drawn.size());
   for (const Episode& episode : drawn) policies.push_back(episode.policy);
-  RemoteEvaluator evaluator(context_.board, job_.id(), drawn.front().number);
+  RemoteEvaluator evaluator(context_.board, &job_, drawn.front().number);
   absl::StatusOr<std::vector<Measurement>> measurements;
   AMC_RETURN_IF_ERROR(Persist([&] {  // adding tasks writes
     measurements = evaluator.Evaluate(policies);
@@ -106,8 +106,10 @@ absl::Status JobRunner::Generation() {
                        search_->Commit(drawn, *measurements));
 
   job_.set_episodes_done(search_->next_episode());
-  job_.set_best_reward(search_->best()->reward);
-  job_.set_best_episode(search_->best()->episode.number);
+  if (search_->best().has_value()) {
+    job_.set_best_reward(search_->best()->reward);
+    job_.set_best_episode(search_->best()->episode.number);
+  }
   std::vector<v1::Episode> episodes;
   JobUpdate update;
   for (size_t i = 0; i < evaluated.size(); ++i) {
@@ -117,6 +119,8 @@ absl::Status JobRunner::Generation() {
     episode.set_worker(task.worker);
     episode.set_attempts(task.epoch);
     episode.set_seconds(task.result->seconds());
+    episode.set_reused(task.reused());
+    if (task.reused()) job_.set_episodes_reused(job_.episodes_reused() + 1);
     episode.set_commit_time_ms(absl::ToUnixMillis(context_.clock->Now()));
     v1::JobEvent event = MakeEvent(v1::EVENT_KIND_EPISODE);
     *event.mutable_episode() = episode;
@@ -137,6 +141,11 @@ absl::Status JobRunner::Generation() {
 absl::Status JobRunner::Finish() {
   AMC_RETURN_IF_ERROR(CheckGoing());
   AMC_RETURN_IF_ERROR(Enter(v1::JOB_STATE_FINISHING));
+  if (!search_->best().has_value()) {
+    return JobError(v1::FAILURE_REASON_INFEASIBLE,
+                    absl::StrCat("none of the ", job_.episodes_done(),
+                                 " candidates could be measured; `amc history` has the reasons"));
+  }
   const Episode& best = search_->best()->episode;
   TaskRecord task;
   task.kind = v1::TASK_KIND_FINISH;

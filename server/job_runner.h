@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "agent/search.h"
 #include "base/clock.h"
+#include "server/artifact_catalog.h"
 #include "server/event_hub.h"
 #include "server/model_cache.h"
 #include "server/remote_evaluator.h"
@@ -27,6 +28,7 @@ namespace amc {
 struct JobContext {
   Store* store = nullptr;
   const ArtifactStore* artifacts = nullptr;
+  ArtifactCatalog* catalog = nullptr;
   ModelCache* models = nullptr;
   TaskBoard* board = nullptr;
   EventHub* hub = nullptr;

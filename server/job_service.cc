@@ -79,6 +79,7 @@ grpc::Status JobServiceImpl::WatchJob(grpc::ServerContext* context,
 
 absl::Status JobServiceImpl::Watch(grpc::ServerContext& context, const v1::WatchJobRequest& request,
                                    grpc::ServerWriter<v1::JobEvent>& writer) {
+  AMC_ASSIGN_OR_RETURN(StreamGuard::Stream stream, streams_->Enter(context, "WatchJob"));
   int64_t sequence = request.after_sequence();
   EventHub::News news;
   while (true) {
@@ -90,6 +91,7 @@ absl::Status JobServiceImpl::Watch(grpc::ServerContext& context, const v1::Watch
       for (const v1::JobEvent& event : events) {
         if (!writer.Write(event)) return absl::CancelledError("the client went away");
         sequence = event.sequence();
+        stream.Moved();
       }
       if (events.empty()) break;
     }
@@ -102,6 +104,7 @@ absl::Status JobServiceImpl::Watch(grpc::ServerContext& context, const v1::Watch
       news = context_.hub->Wait(request.id(), seen, kLook);
       if (context.IsCancelled()) return absl::CancelledError("the client went away");
       if (news.shutdown) return absl::UnavailableError("the server is shutting down");
+      stream.Moved();  // it is we who wait
     } while (news.version == seen);
   }
 }

@@ -3,14 +3,16 @@
 
 #include "amc/v1/job.grpc.pb.h"
 #include "server/job_manager.h"
+#include "server/stream_guard.h"
 
 namespace amc {
 
 // Thread-safe.
 class JobServiceImpl : public v1::JobService::Service {
  public:
-  // What `context` points to and the manager must outlive the service.
-  JobServiceImpl(const JobContext& context, JobManager* jobs) : context_(context), jobs_(jobs) {}
+  // What `context` points to, the manager and the guard must outlive the service.
+  JobServiceImpl(const JobContext& context, JobManager* jobs, StreamGuard* streams)
+      : context_(context), jobs_(jobs), streams_(streams) {}
 
   grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitJobRequest* request,
                          v1::Job* response) override;
@@ -39,6 +41,7 @@ class JobServiceImpl : public v1::JobService::Service {
 
   const JobContext context_;
   JobManager* const jobs_;
+  StreamGuard* const streams_;
 };
 
 }  // namespace amc

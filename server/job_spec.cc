@@ -177,6 +177,14 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
   ResolveEvaluation(resolved.mutable_evaluation(), check);
   AMC_DEFAULT(&resolved, max_attempts, 3);
   AMC_DEFAULT(&resolved, allow_weak_baseline, false);
+  AMC_DEFAULT(&resolved, priority, 0);
+  AMC_DEFAULT(&resolved, max_workers, 0);
+  AMC_DEFAULT(resolved.mutable_requirements(), memory_bytes, 0);
+  AMC_DEFAULT(&resolved, reuse, true);
+  check.InRange<int64_t>("priority", resolved.priority(), -100, 100);
+  check.InRange<int64_t>("max_workers", resolved.max_workers(), 0, kMany);
+  check.InRange<int64_t>("requirements.memory_bytes", resolved.requirements().memory_bytes(), 0,
+                         int64_t{1} << 50);
   check.InRange<int64_t>("max_attempts", resolved.max_attempts(), 1, 1000);
   AMC_RETURN_IF_ERROR(check.status());
   return resolved;

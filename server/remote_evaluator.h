@@ -16,9 +16,9 @@ namespace amc {
 // Evaluates one generation of a job that is open on the board. One thread.
 class RemoteEvaluator : public Evaluator {
  public:
-  // `first_episode` is the number of the first policy's episode. The board must outlive it.
-  RemoteEvaluator(TaskBoard* board, std::string job, int64_t first_episode)
-      : board_(board), job_(std::move(job)), first_episode_(first_episode) {}
+  // `first_episode` is the number of the first policy's episode. Board and job must outlive it.
+  RemoteEvaluator(TaskBoard* board, const v1::Job* job, int64_t first_episode)
+      : board_(board), job_(job), first_episode_(first_episode) {}
 
   // Errors as TaskBoard::Run.
   absl::StatusOr<std::vector<Measurement>> Evaluate(absl::Span<const Policy> policies) override;
@@ -28,7 +28,7 @@ class RemoteEvaluator : public Evaluator {
 
  private:
   TaskBoard* const board_;
-  const std::string job_;
+  const v1::Job* const job_;
   const int64_t first_episode_;
   std::vector<TaskRecord> tasks_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/job_spec.h"
 
@@ -19,6 +20,24 @@ bool HasThreads(const JobView& job, const WorkerView& worker) {
   return worker.capabilities.threads() >= job.evaluation.threads();
 }
 
+bool HasMemory(const JobView& job, const WorkerView& worker) {
+  return worker.capabilities.memory_bytes() >= job.requirements.memory_bytes();
+}
+
+// "libtorch" asks for any version of it.
+bool HasRuntime(const JobView& job, const WorkerView& worker) {
+  const std::string& wanted = job.requirements.runtime();
+  const auto& runtimes = worker.capabilities.runtimes();
+  return wanted.empty() ||
+         std::any_of(runtimes.begin(), runtimes.end(), [&wanted](const std::string& runtime) {
+           return runtime == wanted || absl::StartsWith(runtime, wanted + " ");
+         });
+}
+
+bool ComesBefore(const JobView& a, const JobView& b) {
+  return a.priority != b.priority ? a.priority > b.priority : a.last_grant < b.last_grant;
+}
+
 bool HasNumerics(const JobView& job, const WorkerView& worker) {
   return job.numerics_id.empty() ||
          job.numerics_id == JobNumericsId(worker.capabilities.platform_id(), job.evaluation);
@@ -27,7 +46,8 @@ bool HasNumerics(const JobView& job, const WorkerView& worker) {
 }  // namespace
 
 bool Matches(const JobView& job, const WorkerView& worker) {
-  return HasDevice(job, worker) && HasThreads(job, worker) && HasNumerics(job, worker);
+  return HasDevice(job, worker) && HasThreads(job, worker) && HasMemory(job, worker) &&
+         HasRuntime(job, worker) && HasNumerics(job, worker);
 }
 
 std::string WhyNoWorkerFits(const JobView& job, absl::Span<const WorkerView> workers) {
@@ -42,6 +62,10 @@ std::string WhyNoWorkerFits(const JobView& job, absl::Span<const WorkerView> wor
     missing = absl::StrCat("device ", job.evaluation.device() == v1::DEVICE_CUDA ? "cuda" : "cpu");
   } else if (!keep(HasThreads)) {
     missing = absl::StrCat(job.evaluation.threads(), " threads");
+  } else if (!keep(HasMemory)) {
+    missing = absl::StrCat(job.requirements.memory_bytes(), " bytes of memory");
+  } else if (!keep(HasRuntime)) {
+    missing = absl::StrCat("runtime ", job.requirements.runtime());
   } else if (!keep(HasNumerics)) {
     missing = absl::StrCat("the numerics of the job's first measurements (", job.numerics_id, ")");
   } else {
@@ -57,7 +81,8 @@ std::optional<Assignment> PickTask(absl::Span<const JobView> jobs, const WorkerV
   std::optional<Assignment> best;
   for (size_t i = 0; i < jobs.size(); ++i) {
     const JobView& job = jobs[i];
-    if (best.has_value() && jobs[best->job].last_grant <= job.last_grant) continue;
+    if (best.has_value() && !ComesBefore(job, jobs[best->job])) continue;
+    if (job.max_leased > 0 && job.leased >= job.max_leased) continue;
     const auto due = std::find_if(job.pending.begin(), job.pending.end(), [&](const auto& pending) {
       return pending.not_before_ms <= now_ms;
     });
@@ -80,23 +105,35 @@ std::optional<int64_t> NextDue(absl::Span<const JobView> jobs, int64_t now_ms) {
   return next;
 }
 
-RetryDecision DecideRetry(const RetryPolicy& policy, int64_t lost, int64_t failed,
+RetryDecision DecideRetry(const RetryPolicy& policy, const AttemptCounts& counts,
                           AttemptOutcome outcome, const v1::TaskError& error, int64_t now_ms) {
-  if (outcome == AttemptOutcome::kCancelled) return {.retry = true, .not_before_ms = now_ms};
-  const bool was_lost = outcome == AttemptOutcome::kLost;
-  if (!was_lost && error.kind() == v1::TASK_ERROR_KIND_EXPORT) {
-    return {.failure = v1::FAILURE_REASON_EXPORT};
+  int64_t earlier = 0, most = policy.max_attempts;
+  absl::Duration longest = policy.max_backoff;
+  v1::FailureReason failure = v1::FAILURE_REASON_UNSPECIFIED;
+  switch (outcome) {
+    case AttemptOutcome::kLost:
+      earlier = counts.lost;
+      most = policy.max_lost;
+      longest = policy.max_lost_backoff;
+      failure = v1::FAILURE_REASON_LOST_WORKERS;
+      break;
+    case AttemptOutcome::kCrashed:
+      earlier = counts.crashed;
+      failure = v1::FAILURE_REASON_QUARANTINED;
+      break;
+    case AttemptOutcome::kError:
+      if (error.kind() == v1::TASK_ERROR_KIND_EXPORT) return {.failure = v1::FAILURE_REASON_EXPORT};
+      failure = v1::FAILURE_REASON_EVALUATION;
+      if (error.kind() != v1::TASK_ERROR_KIND_RETRYABLE) return {.failure = failure};
+      earlier = counts.failed;
+      break;
+    default:
+      return {.retry = true, .not_before_ms = now_ms};
   }
-  if (!was_lost && error.kind() != v1::TASK_ERROR_KIND_RETRYABLE) {
-    return {.failure = v1::FAILURE_REASON_EVALUATION};
-  }
-  const int64_t attempts = lost + failed + 1;
-  if (attempts >= policy.max_attempts) {
-    return {.failure = was_lost ? v1::FAILURE_REASON_LOST_WORKERS : v1::FAILURE_REASON_EVALUATION};
-  }
+  if (earlier + 1 >= most) return {.failure = failure};
   absl::Duration wait = policy.backoff;
-  for (int64_t i = 1; i < attempts && wait < policy.max_backoff; ++i) wait *= 2;
-  wait = std::min(wait, policy.max_backoff);
+  for (int64_t i = 0; i < earlier && wait < longest; ++i) wait *= 2;
+  wait = std::min(wait, longest);
   return {.retry = true, .not_before_ms = now_ms + absl::ToInt64Milliseconds(wait)};
 }
 

@@ -27,8 +27,12 @@ struct WorkerView {
 struct JobView {
   std::string id;
   v1::EvaluationSpec evaluation;
+  v1::Requirements requirements = {};
   std::string numerics_id;  // fixed by the first lease; empty before
+  int64_t priority = 0;     // higher ones first
   int64_t last_grant = 0;   // number of the grant that it got last, over all jobs; 0: none
+  int64_t leased = 0;       // tasks under lease, or about to be
+  int64_t max_leased = 0;   // 0: any number
   struct PendingTask {
     int64_t task = 0;
     int64_t not_before_ms = 0;  // backoff
@@ -36,8 +40,8 @@ struct JobView {
   std::vector<PendingTask> pending = {};  // ascending by task
 };
 
-// Whether the worker has what the job's evaluations need: device, threads, and the numerics of the
-// job's earlier measurements.
+// Whether the worker has what the job's evaluations need: device, threads, memory, runtime, and the
+// numerics of the job's earlier measurements.
 bool Matches(const JobView& job, const WorkerView& worker);
 
 struct Assignment {
@@ -46,9 +50,9 @@ struct Assignment {
   std::string numerics_id;
 };
 
-// The next task for a worker: of the matching jobs with a task that is due, the one whose last
-// grant is longest ago (the earlier in `jobs` on a tie), so that jobs take turns; in it the first
-// due task.
+// The next task for a worker: of the matching jobs with a task that is due and fewer leases than
+// they may have, those of the highest priority; among these the one whose last grant is longest ago
+// (the earlier in `jobs` on a tie), so that jobs take turns; in it the first due task.
 std::optional<Assignment> PickTask(absl::Span<const JobView> jobs, const WorkerView& worker,
                                    int64_t now_ms);
 
@@ -61,9 +65,15 @@ std::optional<int64_t> NextDue(absl::Span<const JobView> jobs, int64_t now_ms);
 
 // What becomes of a task whose attempt ended without a result.
 struct RetryPolicy {
-  int64_t max_attempts = 3;  // lost and failed ones together
+  int64_t max_attempts = 3;  // that failed; that crashed their worker
+  int64_t max_lost = 100;    // machines and networks go for reasons of their own
   absl::Duration backoff = absl::Seconds(1);
   absl::Duration max_backoff = absl::Seconds(60);
+  absl::Duration max_lost_backoff = absl::Seconds(5);  // a lost lease has cost a term already
+};
+// A task's earlier attempts that count.
+struct AttemptCounts {
+  int64_t lost = 0, failed = 0, crashed = 0;
 };
 struct RetryDecision {
   bool retry = false;
@@ -71,10 +81,12 @@ struct RetryDecision {
   v1::FailureReason failure = v1::FAILURE_REASON_UNSPECIFIED;  // of the job, without retry
 };
 
-// `lost` and `failed` count the task's earlier attempts; `outcome` and `error` say how the present
-// one ended. A cancelled attempt (drain, goodbye) counts for nothing; a lost worker and a worker's
-// own trouble are tried again, later each time; a permanent error ends the job at once.
-RetryDecision DecideRetry(const RetryPolicy& policy, int64_t lost, int64_t failed,
+// `outcome` and `error` say how the present attempt ended. A cancelled one (drain, goodbye, a
+// process killed from outside) counts for nothing. A lost worker, a worker's own trouble and a
+// crash are tried again, later each time, and counted apart: a worker that went silent says nothing
+// of its task, so that only reported crashes put a candidate under quarantine. A permanent error
+// ends the job at once.
+RetryDecision DecideRetry(const RetryPolicy& policy, const AttemptCounts& counts,
                           AttemptOutcome outcome, const v1::TaskError& error, int64_t now_ms);
 
 // Leases whose term is over.

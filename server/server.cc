@@ -18,6 +18,8 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server_builder.h"
+#include "server/admin_service.h"
+#include "server/artifact_catalog.h"
 #include "server/artifact_service.h"
 #include "server/credentials.h"
 #include "server/environment_service.h"
@@ -25,6 +27,7 @@
 #include "server/job_service.h"
 #include "server/listen.h"
 #include "server/rpc/channel.h"
+#include "server/stream_guard.h"
 #include "server/worker_service.h"
 #include "storage/artifact_store.h"
 #include "storage/store.h"
@@ -35,7 +38,13 @@ namespace {
 // No request needs more: artifacts come in chunks of 1 MiB.
 constexpr int kMaxRequestBytes = 8 << 20;
 constexpr absl::Duration kTick = absl::Milliseconds(200);
-constexpr int kTicksBetweenReports = 15;  // 3 s
+constexpr int kTicksBetweenReports = 15;      // 3 s
+constexpr int kTicksBetweenCleanings = 1500;  // 5 min
+constexpr absl::Duration kWorkerHistory = absl::Hours(7 * 24);
+// A connection that does not get to speak HTTP/2 within this time is closed.
+constexpr int kHandshakeTimeoutMs = 20'000;
+// A peer that has gone without a word is found out by pings.
+constexpr int kKeepaliveTimeMs = 60'000, kKeepaliveTimeoutMs = 20'000, kMinPingIntervalMs = 5'000;
 
 }  // namespace
 
@@ -44,6 +53,8 @@ struct Server::Parts {
   std::string address;
   std::unique_ptr<Store> store;
   std::unique_ptr<ArtifactStore> artifacts;
+  std::unique_ptr<ArtifactCatalog> catalog;
+  std::unique_ptr<StreamGuard> streams;
   EventHub hub;
   std::unique_ptr<ModelCache> models;
   std::unique_ptr<TaskBoard> board;
@@ -53,6 +64,7 @@ struct Server::Parts {
   std::unique_ptr<WorkerServiceImpl> worker_service;
   std::unique_ptr<ArtifactServiceImpl> artifact_service;
   std::unique_ptr<EnvironmentServiceImpl> environment_service;
+  std::unique_ptr<AdminServiceImpl> admin_service;
   std::unique_ptr<grpc::Server> server;
   absl::Notification stop;
   std::thread timer;
@@ -61,10 +73,19 @@ struct Server::Parts {
   void Tick() {
     for (int tick = 1; !stop.WaitForNotificationWithTimeout(kTick); ++tick) {
       board->ExpireLeases();
-      registry->MarkLost();
+      for (const std::string& worker : registry->MarkLost()) board->ForgetWorker(worker);
       if (tick % kTicksBetweenReports == 0) board->ReportStarved(registry->Present());
+      streams->CancelIdle();
       environment_service->CloseIdle();
+      if (tick % kTicksBetweenCleanings == 0) Clean();
     }
+  }
+
+  // Forgets what nobody needs.
+  void Clean() {
+    absl::Status status = catalog->Collect();
+    status.Update(store->DropWorkers(absl::ToUnixMillis(Clock::System()->Now() - kWorkerHistory)));
+    if (!status.ok()) AMC_LOG(kWarning) << "cleaning up: " << status;
   }
 };
 
@@ -85,6 +106,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   const Clock* const clock = Clock::System();
   AMC_ASSIGN_OR_RETURN(parts->store, OpenSqliteStore(options.data_folder + "/amc.db"));
   AMC_ASSIGN_OR_RETURN(parts->artifacts, ArtifactStore::Open(options.data_folder + "/artifacts"));
+  parts->catalog = std::make_unique<ArtifactCatalog>(
+      parts->artifacts.get(), parts->store.get(), clock,
+      ArtifactCatalogOptions{.quota_bytes = options.disk_quota_bytes,
+                             .unused_for = options.artifact_unused});
+  AMC_RETURN_IF_ERROR(parts->catalog->RemoveStrays());
+  parts->streams = std::make_unique<StreamGuard>(clock, options.max_streams, options.stream_idle);
   parts->models = std::make_unique<ModelCache>(parts->artifacts.get());
   parts->board = std::make_unique<TaskBoard>(
       parts->store.get(), &parts->hub, clock,
@@ -92,16 +119,28 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   parts->registry = std::make_unique<WorkerRegistry>(parts->store.get(), clock, options.lease_term);
   const JobContext context{.store = parts->store.get(),
                            .artifacts = parts->artifacts.get(),
+                           .catalog = parts->catalog.get(),
                            .models = parts->models.get(),
                            .board = parts->board.get(),
                            .hub = &parts->hub,
                            .clock = clock};
-  parts->jobs = std::make_unique<JobManager>(context, options.max_running_jobs);
-  parts->job_service = std::make_unique<JobServiceImpl>(context, parts->jobs.get());
+  parts->jobs =
+      std::make_unique<JobManager>(context, options.max_running_jobs, options.max_unfinished_jobs);
+  parts->job_service =
+      std::make_unique<JobServiceImpl>(context, parts->jobs.get(), parts->streams.get());
   parts->worker_service = std::make_unique<WorkerServiceImpl>(
       parts->registry.get(), parts->board.get(), parts->store.get(), options.heartbeat);
-  parts->artifact_service =
-      std::make_unique<ArtifactServiceImpl>(parts->artifacts.get(), parts->store.get(), clock);
+  parts->artifact_service = std::make_unique<ArtifactServiceImpl>(
+      parts->catalog.get(), parts->store.get(), parts->streams.get());
+  parts->admin_service =
+      std::make_unique<AdminServiceImpl>(AdminContext{.store = parts->store.get(),
+                                                      .catalog = parts->catalog.get(),
+                                                      .jobs = parts->jobs.get(),
+                                                      .board = parts->board.get(),
+                                                      .registry = parts->registry.get(),
+                                                      .streams = parts->streams.get(),
+                                                      .clock = clock,
+                                                      .data_folder = options.data_folder});
   parts->environment_service = std::make_unique<EnvironmentServiceImpl>(
       parts->models.get(), clock, options.max_environments, options.environment_idle);
 
@@ -122,10 +161,16 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   builder.AddListeningPort(options.address, credentials, &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server must not share it
   builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMs);
   builder.RegisterService(parts->job_service.get());
   builder.RegisterService(parts->worker_service.get());
   builder.RegisterService(parts->artifact_service.get());
   builder.RegisterService(parts->environment_service.get());
+  builder.RegisterService(parts->admin_service.get());
   parts->server = builder.BuildAndStart();
   if (parts->server == nullptr) {
     parts->jobs->Shutdown();

@@ -18,14 +18,19 @@ struct ServerOptions {
   std::string address = "127.0.0.1:7070";  // HOST:PORT (port 0: any free one) or unix:/PATH
   std::string data_folder;                 // amc.db and artifacts/; made if it is not there
   int max_running_jobs = 2;                // the others wait in the order they came
+  int max_unfinished_jobs = 1000;          // running or waiting; more are refused
   int max_environments = 64;               // of EnvironmentService, open at once
+  int max_streams = 256;                   // uploads, downloads, watchers, backups at once
+  int64_t disk_quota_bytes = 0;            // of artifacts; 0: no limit but the disk's
   std::string tls_certificate_file;        // PEM; both or none
   std::string tls_key_file;
   std::string token;  // clients send "authorization: Bearer TOKEN"; needs TLS
   absl::Duration lease_term = absl::Seconds(15);  // without a heartbeat a lease ends after this
-  absl::Duration heartbeat = absl::Seconds(1);    // how often workers are told to call
+  absl::Duration heartbeat = absl::Seconds(1);    // how often idle workers are told to call
   absl::Duration backoff = absl::Seconds(1);      // before the second attempt; doubles with each
   absl::Duration environment_idle = absl::Minutes(10);
+  absl::Duration stream_idle = absl::Minutes(1);     // a stream that stands still is cancelled
+  absl::Duration artifact_unused = absl::Hours(24);  // how long what no job names is kept
 };
 
 // A running server. Thread-safe.

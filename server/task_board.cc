@@ -220,11 +220,27 @@ absl::Status TaskBoard::Complete(const std::string& worker,
                                   request.error(), TaskState::kPending, NowMs(), NowMs());
 }
 
-void TaskBoard::Release(const std::string& worker) {
+void TaskBoard::Release(const std::string& worker, AttemptOutcome outcome, const std::string& why) {
   MutexLock lock(&mutex_);
-  EndAll(Leases([&worker](const TaskRecord& record) { return record.worker == worker; }),
-         AttemptOutcome::kCancelled, "the worker said goodbye");
+  EndAll(Leases([&worker](const TaskRecord& record) { return record.worker == worker; }), outcome,
+         why);
   peers_.erase(worker);
+}
+
+void TaskBoard::ForgetWorker(const std::string& worker) {
+  MutexLock lock(&mutex_);
+  peers_.erase(worker);
+}
+
+int64_t TaskBoard::leased() const {
+  MutexLock lock(&mutex_);
+  int64_t count = 0;
+  for (const auto& [id, job] : jobs_) {
+    count += std::count_if(job.tasks.begin(), job.tasks.end(), [](const auto& task) {
+      return task.second.record.state == TaskState::kLeased;
+    });
+  }
+  return count;
 }
 
 std::optional<v1::LeaseRef> TaskBoard::LeaseOf(const std::string& worker) const {

@@ -80,6 +80,8 @@ class TaskBoard {
              LeaseReply reply);
   // Ends a poll whose client is gone, if it still waits.
   void GiveUp(const std::string& worker, const std::string& request_id);
+  // Ends whatever poll of the worker waits, with no lease.
+  void EndPoll(const std::string& worker);
 
   // Renews the worker's leases, passes their progress on, returns those that it no longer has.
   std::vector<v1::LeaseRef> Renew(const std::string& worker,
@@ -90,9 +92,14 @@ class TaskBoard {
   // the task, the store's errors.
   absl::Status Complete(const std::string& worker, const v1::CompleteTaskRequest& request);
 
-  // Gives the leases of a worker that said goodbye back at once.
-  void Release(const std::string& worker);
+  // Ends the leases of a worker that has gone at once: kCancelled after a goodbye, kCrashed after a
+  // crash.
+  void Release(const std::string& worker, AttemptOutcome outcome, const std::string& why);
+  // Drops what is remembered of a worker that was lost long ago.
+  void ForgetWorker(const std::string& worker);
 
+  // How many tasks are under lease.
+  int64_t leased() const;
   // What the worker has under lease, if anything.
   std::optional<v1::LeaseRef> LeaseOf(const std::string& worker) const;
 
@@ -154,6 +161,10 @@ class TaskBoard {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The dispatcher's thread: matches polls with tasks, ends those that are over.
   void Dispatch();
+  // Takes a worker's poll off the waiting ones and returns its reply; null if there is none, or
+  // none of `request_id`, where that is given.
+  LeaseReply TakePoll(const std::string& worker, const std::string* request_id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndPolls(absl::Time now, Replies& replies) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes matched polls off the waiting ones and marks their tasks busy.
   std::vector<Match> MatchPolls() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

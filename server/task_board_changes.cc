@@ -22,11 +22,16 @@ std::vector<JobView> TaskBoard::Views() const {
   std::vector<int64_t> orders;
   for (const auto& [id, job] : jobs_) {
     if (job.interrupted || !job.failure.ok()) continue;
+    const v1::JobSpec& spec = job.job.spec();
     JobView view{.id = id,
-                 .evaluation = job.job.spec().evaluation(),
+                 .evaluation = spec.evaluation(),
+                 .requirements = spec.requirements(),
                  .numerics_id = job.job.numerics_id(),
-                 .last_grant = job.last_grant};
+                 .priority = spec.priority(),
+                 .last_grant = job.last_grant,
+                 .max_leased = spec.max_workers()};
     for (const auto& [number, task] : job.tasks) {
+      if (task.busy || task.record.state == TaskState::kLeased) ++view.leased;
       if (task.busy || task.record.state != TaskState::kPending) continue;
       view.pending.push_back({.task = number, .not_before_ms = task.record.not_before_ms});
     }
@@ -86,7 +91,10 @@ absl::Status TaskBoard::EndAttempt(const std::string& job, int64_t number, Attem
   const int64_t now_ms = NowMs();
   const RetryDecision decision =
       DecideRetry({.max_attempts = entry.job.spec().max_attempts(), .backoff = options_.backoff},
-                  task.record.lost_attempts, task.record.failed_attempts, outcome, error, now_ms);
+                  {.lost = task.record.lost_attempts,
+                   .failed = task.record.failed_attempts,
+                   .crashed = task.record.crashed_attempts},
+                  outcome, error, now_ms);
   task.busy = true;
   const int64_t epoch = task.record.epoch;
   mutex_.Unlock();
@@ -98,6 +106,7 @@ absl::Status TaskBoard::EndAttempt(const std::string& job, int64_t number, Attem
   changed_.SignalAll();
   if (!status.ok()) return status;
   if (outcome == AttemptOutcome::kLost) ++task.record.lost_attempts;
+  if (outcome == AttemptOutcome::kCrashed) ++task.record.crashed_attempts;
   if (outcome == AttemptOutcome::kError && error.kind() == v1::TASK_ERROR_KIND_RETRYABLE) {
     ++task.record.failed_attempts;
   }
@@ -119,11 +128,18 @@ absl::Status TaskBoard::StoreResult(const std::string& job, int64_t number,
                                     const v1::TaskResult& result) {
   Job& entry = jobs_.at(job);
   Task& task = entry.tasks.at(number);
-  const bool finish = task.record.kind == v1::TASK_KIND_FINISH;
-  if (finish ? !result.has_result() : !result.has_measurement()) {
+  const v1::TaskKind kind = task.record.kind;
+  const bool finish = kind == v1::TASK_KIND_FINISH;
+  if (!result.infeasible().empty()) {
+    if (kind != v1::TASK_KIND_EVALUATE || result.has_measurement()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("result.infeasible: set for a task of kind ", v1::TaskKind_Name(kind),
+                       result.has_measurement() ? ", together with a measurement" : ""));
+    }
+  } else if (finish ? !result.has_result() : !result.has_measurement()) {
     return absl::InvalidArgumentError(absl::StrCat("result.", finish ? "result" : "measurement",
                                                    ": missing for a task of kind ",
-                                                   v1::TaskKind_Name(task.record.kind)));
+                                                   v1::TaskKind_Name(kind)));
   }
   if (result.numerics_id() != entry.job.numerics_id()) {
     return absl::InvalidArgumentError(absl::StrCat("result.numerics_id: ", result.numerics_id(),

@@ -19,11 +19,8 @@ void TaskBoard::Lease(const WorkerView& worker, const std::string& request_id, a
   {
     MutexLock lock(&mutex_);
     // A worker has one poll: the newest.
-    if (const auto older = poll_of_worker_.find(worker.uuid); older != poll_of_worker_.end()) {
-      const auto poll = polls_.find(older->second);
-      replies.emplace_back(std::move(poll->second.reply), std::nullopt);
-      polls_.erase(poll);
-      poll_of_worker_.erase(older);
+    if (LeaseReply older = TakePoll(worker.uuid, nullptr)) {
+      replies.emplace_back(std::move(older), std::nullopt);
     }
     Peer& peer = peers_[worker.uuid];
     const Task* held = !request_id.empty() && request_id == peer.request_id
@@ -59,15 +56,30 @@ void TaskBoard::GiveUp(const std::string& worker, const std::string& request_id)
   LeaseReply reply;
   {
     MutexLock lock(&mutex_);
-    const auto number = poll_of_worker_.find(worker);
-    if (number == poll_of_worker_.end()) return;
-    const auto poll = polls_.find(number->second);
-    if (poll->second.request_id != request_id) return;
-    reply = std::move(poll->second.reply);
-    polls_.erase(poll);
-    poll_of_worker_.erase(number);
+    reply = TakePoll(worker, &request_id);
   }
-  reply(std::nullopt);
+  if (reply) reply(std::nullopt);
+}
+
+void TaskBoard::EndPoll(const std::string& worker) {
+  LeaseReply reply;
+  {
+    MutexLock lock(&mutex_);
+    reply = TakePoll(worker, nullptr);
+  }
+  if (reply) reply(std::nullopt);
+}
+
+TaskBoard::LeaseReply TaskBoard::TakePoll(const std::string& worker,
+                                          const std::string* request_id) {
+  const auto number = poll_of_worker_.find(worker);
+  if (number == poll_of_worker_.end()) return nullptr;
+  const auto poll = polls_.find(number->second);
+  if (request_id != nullptr && poll->second.request_id != *request_id) return nullptr;
+  LeaseReply reply = std::move(poll->second.reply);
+  polls_.erase(poll);
+  poll_of_worker_.erase(number);
+  return reply;
 }
 
 void TaskBoard::Dispatch() {
@@ -140,6 +152,7 @@ std::vector<TaskBoard::Match> TaskBoard::MatchPolls() {
     Job& job = jobs_.at(view.id);
     job.tasks.at(assignment->task).busy = true;
     job.last_grant = view.last_grant = ++grants_;
+    ++view.leased;
     const bool fixes_numerics = view.numerics_id.empty();
     if (fixes_numerics) {
       view.numerics_id = assignment->numerics_id;

@@ -1,5 +1,6 @@
 #include "server/worker_registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,9 @@ namespace {
 
 // A session is a capability: whoever knows it acts as the worker.
 std::string NewSession() { return RandomHex(32); }
+
+// A lost worker that comes back within this time keeps its session.
+constexpr absl::Duration kForgetAfter = absl::Hours(1);
 
 }  // namespace
 
@@ -33,12 +37,16 @@ absl::StatusOr<std::string> WorkerRegistry::Register(const v1::RegisterWorkerReq
   *member.worker.mutable_capabilities() = capabilities;
   member.worker.set_state(v1::WORKER_STATE_IDLE);
   member.worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
+  member.worker.set_register_time_ms(member.worker.last_seen_ms());
   {
     MutexLock lock(&mutex_);
     const auto older = members_.find(uuid);
     if (older != members_.end()) {
       sessions_.erase(older->second.session);
       member.worker.set_completed(older->second.worker.completed());
+      if (older->second.worker.state() == v1::WORKER_STATE_DRAINING) {
+        member.worker.set_state(v1::WORKER_STATE_DRAINING);
+      }
     }
     sessions_[member.session] = uuid;
     members_[uuid] = member;
@@ -50,19 +58,39 @@ absl::StatusOr<std::string> WorkerRegistry::Register(const v1::RegisterWorkerReq
   return member.session;
 }
 
-absl::StatusOr<WorkerView> WorkerRegistry::Find(const std::string& session) {
-  MutexLock lock(&mutex_);
+absl::StatusOr<v1::Worker*> WorkerRegistry::Hear(const std::string& session) {
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) {
     return absl::UnauthenticatedError("unknown or replaced session: register again");
   }
   v1::Worker& worker = members_.at(found->second).worker;
   worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
-  worker.set_state(v1::WORKER_STATE_IDLE);
-  return WorkerView{.uuid = worker.uuid(), .capabilities = worker.capabilities()};
+  if (worker.state() == v1::WORKER_STATE_LOST) worker.set_state(v1::WORKER_STATE_IDLE);
+  return &worker;
 }
 
-absl::StatusOr<std::string> WorkerRegistry::Unregister(const std::string& session) {
+absl::StatusOr<WorkerRegistry::Caller> WorkerRegistry::Find(const std::string& session) {
+  MutexLock lock(&mutex_);
+  AMC_ASSIGN_OR_RETURN(const v1::Worker* const worker, Hear(session));
+  return Caller{.view = {.uuid = worker->uuid(), .capabilities = worker->capabilities()},
+                .draining = worker->state() == v1::WORKER_STATE_DRAINING};
+}
+
+absl::StatusOr<WorkerRegistry::Caller> WorkerRegistry::Beat(const std::string& session,
+                                                            const v1::TaskProgress* progress) {
+  MutexLock lock(&mutex_);
+  AMC_ASSIGN_OR_RETURN(v1::Worker* const worker, Hear(session));
+  if (progress != nullptr) {
+    *worker->mutable_progress() = *progress;
+  } else {
+    worker->clear_progress();
+  }
+  return Caller{.view = {.uuid = worker->uuid(), .capabilities = worker->capabilities()},
+                .draining = worker->state() == v1::WORKER_STATE_DRAINING};
+}
+
+absl::StatusOr<std::string> WorkerRegistry::Leave(const std::string& session, v1::WorkerState state,
+                                                  const std::string& message) {
   v1::Worker worker;
   {
     MutexLock lock(&mutex_);
@@ -75,30 +103,84 @@ absl::StatusOr<std::string> WorkerRegistry::Unregister(const std::string& sessio
     members_.erase(member);
     sessions_.erase(found);
   }
-  worker.set_state(v1::WORKER_STATE_GONE);
+  worker.set_state(state);
+  worker.set_message(message);
+  worker.clear_progress();
   worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
-  AMC_RETURN_IF_ERROR(store_->PutWorker(worker));
-  AMC_LOG(kInfo) << "worker " << worker.uuid() << " said goodbye";
+  const absl::Status stored = store_->PutWorker(worker);
+  if (!stored.ok()) {  // its leases must go back even so
+    AMC_LOG(kWarning) << "worker " << worker.uuid() << ": " << stored;
+  }
   return worker.uuid();
 }
 
+absl::StatusOr<std::string> WorkerRegistry::Unregister(const std::string& session) {
+  AMC_ASSIGN_OR_RETURN(std::string uuid, Leave(session, v1::WORKER_STATE_GONE, ""));
+  AMC_LOG(kInfo) << "worker " << uuid << " said goodbye";
+  return uuid;
+}
+
+absl::StatusOr<std::string> WorkerRegistry::Crash(const std::string& session,
+                                                  const std::string& message) {
+  AMC_ASSIGN_OR_RETURN(std::string uuid, Leave(session, v1::WORKER_STATE_CRASHED, message));
+  AMC_LOG(kWarning) << "worker " << uuid << " crashed: " << message;
+  return uuid;
+}
+
+absl::StatusOr<std::vector<std::string>> WorkerRegistry::Drain(
+    const v1::DrainWorkersRequest& request) {
+  std::vector<std::string> uuids(request.uuids().begin(), request.uuids().end());
+  MutexLock lock(&mutex_);
+  const auto is_there = [this](const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto member = members_.find(uuid);
+    return member != members_.end() && member->second.worker.state() != v1::WORKER_STATE_LOST;
+  };
+  for (const std::string& uuid : uuids) {
+    if (!is_there(uuid)) return absl::NotFoundError(absl::StrCat("no worker ", uuid, " is there"));
+  }
+  if (request.all()) {
+    uuids.clear();
+    for (const auto& [uuid, member] : members_) {
+      if (is_there(uuid)) uuids.push_back(uuid);
+    }
+  }
+  for (const std::string& uuid : uuids) {
+    members_.at(uuid).worker.set_state(v1::WORKER_STATE_DRAINING);
+    AMC_LOG(kInfo) << "worker " << uuid << " is asked to leave";
+  }
+  return uuids;
+}
+
 void WorkerRegistry::CountCompleted(const std::string& uuid) {
+  completions_.Count(clock_->Now());
   MutexLock lock(&mutex_);
   const auto member = members_.find(uuid);
   if (member == members_.end()) return;
   member->second.worker.set_completed(member->second.worker.completed() + 1);
 }
 
-void WorkerRegistry::MarkLost() {
-  const int64_t oldest = absl::ToUnixMillis(clock_->Now() - lost_after_);
+std::vector<std::string> WorkerRegistry::MarkLost() {
+  const absl::Time now = clock_->Now();
+  const int64_t oldest = absl::ToUnixMillis(now - lost_after_);
+  const int64_t long_lost = absl::ToUnixMillis(now - lost_after_ - kForgetAfter);
   std::vector<v1::Worker> lost;
+  std::vector<std::string> forgotten;
   {
     MutexLock lock(&mutex_);
-    for (auto& [uuid, member] : members_) {
-      v1::Worker& worker = member.worker;
-      if (worker.state() == v1::WORKER_STATE_LOST || worker.last_seen_ms() > oldest) continue;
-      worker.set_state(v1::WORKER_STATE_LOST);
-      lost.push_back(worker);
+    for (auto member = members_.begin(); member != members_.end();) {
+      v1::Worker& worker = member->second.worker;
+      if (worker.last_seen_ms() <= long_lost) {
+        forgotten.push_back(member->first);
+        sessions_.erase(member->second.session);
+        member = members_.erase(member);
+        continue;
+      }
+      if (worker.state() != v1::WORKER_STATE_LOST && worker.last_seen_ms() <= oldest) {
+        worker.set_state(v1::WORKER_STATE_LOST);
+        worker.clear_progress();
+        lost.push_back(worker);
+      }
+      ++member;
     }
   }
   for (const v1::Worker& worker : lost) {
@@ -107,16 +189,32 @@ void WorkerRegistry::MarkLost() {
     const absl::Status status = store_->PutWorker(worker);
     if (!status.ok()) AMC_LOG(kWarning) << "worker " << worker.uuid() << ": " << status;
   }
+  return forgotten;
 }
 
 std::vector<WorkerView> WorkerRegistry::Present() const {
   std::vector<WorkerView> present;
-  MutexLock lock(&mutex_);
-  for (const auto& [uuid, member] : members_) {
-    if (member.worker.state() == v1::WORKER_STATE_LOST) continue;
-    present.push_back({.uuid = uuid, .capabilities = member.worker.capabilities()});
+  for (v1::Worker& worker : PresentWorkers()) {
+    present.push_back(
+        {.uuid = worker.uuid(), .capabilities = std::move(*worker.mutable_capabilities())});
   }
   return present;
+}
+
+std::vector<v1::Worker> WorkerRegistry::PresentWorkers() const {
+  std::vector<v1::Worker> present;
+  MutexLock lock(&mutex_);
+  for (const auto& [uuid, member] : members_) {
+    if (member.worker.state() != v1::WORKER_STATE_LOST) present.push_back(member.worker);
+  }
+  return present;
+}
+
+int64_t WorkerRegistry::present() const {
+  MutexLock lock(&mutex_);
+  return std::count_if(members_.begin(), members_.end(), [](const auto& member) {
+    return member.second.worker.state() != v1::WORKER_STATE_LOST;
+  });
 }
 
 void WorkerRegistry::Refresh(v1::Worker& worker) const {
@@ -124,7 +222,8 @@ void WorkerRegistry::Refresh(v1::Worker& worker) const {
   const auto member = members_.find(worker.uuid());
   if (member != members_.end()) {
     worker = member->second.worker;
-  } else if (worker.state() != v1::WORKER_STATE_GONE) {
+  } else if (worker.state() != v1::WORKER_STATE_GONE &&
+             worker.state() != v1::WORKER_STATE_CRASHED) {
     worker.set_state(v1::WORKER_STATE_LOST);  // of an earlier life of the server
   }
 }

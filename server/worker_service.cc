@@ -8,14 +8,23 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/log.h"
 #include "base/mutex.h"
+#include "base/status_macros.h"
+#include "base/utf8.h"
 #include "server/rpc/status_convert.h"
+#include "storage/page_token.h"
 
 namespace amc {
 namespace {
 
 constexpr int64_t kMaxWaitMs = 30'000;
+constexpr size_t kMaxCrashMessage = 2000;
+constexpr double kBusyShare = 0.4;  // of an idle worker's interval
+constexpr absl::Duration kCallSpacing =
+    absl::Milliseconds(1);  // between any two busy workers' calls
 
 // One LeaseTask under way. What both sides may still need when the other has gone is shared.
 class LeaseCall final : public grpc::ServerUnaryReactor {
@@ -91,39 +100,52 @@ grpc::ServerUnaryReactor* WorkerServiceImpl::LeaseTask(grpc::CallbackServerConte
                                                        const v1::LeaseTaskRequest* request,
                                                        v1::LeaseTaskResponse* response) {
   auto* const call = new LeaseCall(board_);  // deletes itself once gRPC is done with it
-  const absl::StatusOr<WorkerView> worker = registry_->Find(request->session());
+  const absl::StatusOr<WorkerRegistry::Caller> worker = registry_->Find(request->session());
   if (!worker.ok()) {
     call->Finish(ToGrpcStatus(worker.status()));
+  } else if (worker->draining) {
+    response->set_drain(true);
+    call->Finish(grpc::Status::OK);
   } else if (request->request_id().empty()) {
     call->Finish(
         ToGrpcStatus(FieldError("request_id", "is empty: repeats could not be recognised")));
   } else {
     const int64_t wait_ms = std::clamp<int64_t>(request->wait_ms(), 0, kMaxWaitMs);
-    call->Wait(*worker, request->request_id(), absl::Now() + absl::Milliseconds(wait_ms), response);
+    call->Wait(worker->view, request->request_id(), absl::Now() + absl::Milliseconds(wait_ms),
+               response);
   }
   return call;
 }
 
 grpc::Status WorkerServiceImpl::Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,
                                           v1::HeartbeatResponse* response) {
-  const absl::StatusOr<WorkerView> worker = registry_->Find(request->session());
+  const bool busy = request->leases_size() > 0;
+  const absl::StatusOr<WorkerRegistry::Caller> worker =
+      registry_->Beat(request->session(), busy ? &request->leases(0) : nullptr);
   if (!worker.ok()) return ToGrpcStatus(worker.status());
   const std::vector<const v1::TaskProgress*> leases(request->leases().pointer_begin(),
                                                     request->leases().pointer_end());
-  for (v1::LeaseRef& lost : board_->Renew(worker->uuid, leases)) {
+  for (v1::LeaseRef& lost : board_->Renew(worker->view.uuid, leases)) {
     *response->add_lost() = std::move(lost);
   }
-  response->set_heartbeat_ms(absl::ToInt64Milliseconds(heartbeat_));
+  response->set_heartbeat_ms(absl::ToInt64Milliseconds(HeartbeatInterval(busy)));
+  response->set_drain(worker->draining);
   return grpc::Status::OK;
 }
 
 grpc::Status WorkerServiceImpl::CompleteTask(grpc::ServerContext*,
                                              const v1::CompleteTaskRequest* request,
                                              v1::CompleteTaskResponse*) {
-  const absl::StatusOr<WorkerView> worker = registry_->Find(request->session());
+  const absl::StatusOr<WorkerRegistry::Caller> worker = registry_->Find(request->session());
   if (!worker.ok()) return ToGrpcStatus(worker.status());
-  const absl::Status status = board_->Complete(worker->uuid, *request);
-  if (status.ok() && request->has_result()) registry_->CountCompleted(worker->uuid);
+  const std::string& uuid = worker->view.uuid;
+  const absl::Status status = board_->Complete(uuid, *request);
+  if (status.ok() && request->has_result()) registry_->CountCompleted(uuid);
+  if (!status.ok()) {
+    AMC_LOG(kWarning) << "completion of task " << request->lease().task() << " of job "
+                      << request->lease().job() << " at epoch " << request->lease().epoch()
+                      << " by worker " << uuid << " refused: " << status;
+  }
   return ToGrpcStatus(status);
 }
 
@@ -132,24 +154,85 @@ grpc::Status WorkerServiceImpl::UnregisterWorker(grpc::ServerContext*,
                                                  v1::UnregisterWorkerResponse*) {
   const absl::StatusOr<std::string> uuid = registry_->Unregister(request->session());
   if (!uuid.ok()) return ToGrpcStatus(uuid.status());
-  board_->Release(*uuid);
+  board_->Release(*uuid, AttemptOutcome::kCancelled, "the worker said goodbye");
+  return grpc::Status::OK;
+}
+
+grpc::Status WorkerServiceImpl::ReportCrash(grpc::ServerContext*,
+                                            const v1::ReportCrashRequest* request,
+                                            v1::ReportCrashResponse*) {
+  const std::string message = ToUtf8(request->message().substr(0, kMaxCrashMessage));
+  const absl::StatusOr<std::string> uuid = registry_->Crash(request->session(), message);
+  if (!uuid.ok()) return ToGrpcStatus(uuid.status());
+  board_->Release(*uuid,
+                  request->from_outside() ? AttemptOutcome::kCancelled : AttemptOutcome::kCrashed,
+                  absl::StrCat("the worker's process died", message.empty() ? "" : ": ", message));
+  return grpc::Status::OK;
+}
+
+grpc::Status WorkerServiceImpl::DrainWorkers(grpc::ServerContext*,
+                                             const v1::DrainWorkersRequest* request,
+                                             v1::DrainWorkersResponse* response) {
+  if (request->all() == (request->uuids_size() > 0)) {
+    return ToGrpcStatus(FieldError(
+        "uuids", request->all() ? "set together with all" : "is empty: name workers, or set all"));
+  }
+  const absl::StatusOr<std::vector<std::string>> uuids = registry_->Drain(*request);
+  if (!uuids.ok()) return ToGrpcStatus(uuids.status());
+  for (const std::string& uuid : *uuids) {
+    board_->EndPoll(uuid);  // it learns now, not when its long poll is over
+    response->add_uuids(uuid);
+  }
   return grpc::Status::OK;
 }
 
 grpc::Status WorkerServiceImpl::ListWorkers(grpc::ServerContext*,
                                             const v1::ListWorkersRequest* request,
                                             v1::ListWorkersResponse* response) {
-  absl::StatusOr<v1::ListWorkersResponse> stored = store_->ListWorkers(*request);
-  if (!stored.ok()) return ToGrpcStatus(stored.status());
-  *response = *std::move(stored);
+  absl::StatusOr<v1::ListWorkersResponse> listed =
+      request->present() ? ListPresent(*request) : store_->ListWorkers(*request);
+  if (!listed.ok()) return ToGrpcStatus(listed.status());
+  *response = *std::move(listed);
   for (v1::Worker& worker : *response->mutable_workers()) {
     registry_->Refresh(worker);
-    const std::optional<v1::LeaseRef> lease = board_->LeaseOf(worker.uuid());
-    if (!lease.has_value()) continue;
-    *worker.mutable_lease() = *lease;
-    if (worker.state() == v1::WORKER_STATE_IDLE) worker.set_state(v1::WORKER_STATE_BUSY);
+    AddLease(worker);
   }
   return grpc::Status::OK;
+}
+
+absl::StatusOr<v1::ListWorkersResponse> WorkerServiceImpl::ListPresent(
+    const v1::ListWorkersRequest& request) const {
+  AMC_ASSIGN_OR_RETURN(const int64_t size, PageSize(request.page_size(), 20, 1000));
+  const uint64_t fingerprint = QueryFingerprint(request);
+  std::string after;
+  if (!request.page_token().empty()) {
+    AMC_ASSIGN_OR_RETURN(const PageKey last, DecodePageToken(request.page_token(), fingerprint));
+    after = last.text;
+  }
+  v1::ListWorkersResponse response;
+  for (v1::Worker& worker : registry_->PresentWorkers()) {
+    if (worker.uuid() <= after) continue;
+    if (response.workers_size() == size) {
+      const std::string& last = response.workers(response.workers_size() - 1).uuid();
+      response.set_next_page_token(EncodePageToken(fingerprint, {{}, 0, last}));
+      break;
+    }
+    *response.add_workers() = std::move(worker);
+  }
+  return response;
+}
+
+void WorkerServiceImpl::AddLease(v1::Worker& worker) const {
+  const std::optional<v1::LeaseRef> lease = board_->LeaseOf(worker.uuid());
+  if (!lease.has_value()) return;
+  *worker.mutable_lease() = *lease;
+  if (worker.state() == v1::WORKER_STATE_IDLE) worker.set_state(v1::WORKER_STATE_BUSY);
+}
+
+absl::Duration WorkerServiceImpl::HeartbeatInterval(bool busy) const {
+  if (!busy) return heartbeat_;
+  const auto workers = static_cast<double>(registry_->present());
+  return std::min(heartbeat_, std::max(heartbeat_ * kBusyShare, workers * kCallSpacing));
 }
 
 }  // namespace amc

@@ -14,7 +14,7 @@ namespace amc {
 class WorkerServiceImpl
     : public v1::WorkerService::WithCallbackMethod_LeaseTask<v1::WorkerService::Service> {
  public:
-  // All must outlive the service; `heartbeat` is what workers are told.
+  // All must outlive the service; `heartbeat` is what idle workers are told.
   WorkerServiceImpl(WorkerRegistry* registry, TaskBoard* board, Store* store,
                     absl::Duration heartbeat)
       : registry_(registry), board_(board), store_(store), heartbeat_(heartbeat) {}
@@ -32,10 +32,21 @@ class WorkerServiceImpl
   grpc::Status UnregisterWorker(grpc::ServerContext* context,
                                 const v1::UnregisterWorkerRequest* request,
                                 v1::UnregisterWorkerResponse* response) override;
+  grpc::Status ReportCrash(grpc::ServerContext* context, const v1::ReportCrashRequest* request,
+                           v1::ReportCrashResponse* response) override;
+  grpc::Status DrainWorkers(grpc::ServerContext* context, const v1::DrainWorkersRequest* request,
+                            v1::DrainWorkersResponse* response) override;
   grpc::Status ListWorkers(grpc::ServerContext* context, const v1::ListWorkersRequest* request,
                            v1::ListWorkersResponse* response) override;
 
  private:
+  // How often a worker calls: busy ones more often, so that they stop soon after a cancellation,
+  // unless there are very many.
+  absl::Duration HeartbeatInterval(bool busy) const;
+  absl::StatusOr<v1::ListWorkersResponse> ListPresent(const v1::ListWorkersRequest& request) const;
+  // Adds what the board knows.
+  void AddLease(v1::Worker& worker) const;
+
   WorkerRegistry* const registry_;
   TaskBoard* const board_;
   Store* const store_;

@@ -17,37 +17,50 @@ constexpr size_t kChunk = size_t{1} << 20;
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kLastRetry = absl::Seconds(2);
 
-// Calls again while the server is away: a restart of a few seconds must not cost an attempt.
+// What was used so lately may be about to be opened by another process.
+constexpr absl::Duration kSpare = absl::Minutes(10);
+
+// Calls again while the error is one that `passes`: a restart of a few seconds must not cost an
+// attempt.
 absl::Status Patiently(absl::Duration patience, const std::function<bool()>& cancelled,
+                       bool (*passes)(const absl::Status&),
                        const std::function<absl::Status()>& call) {
   const absl::Time deadline = absl::Now() + patience;
   absl::Duration wait = kFirstRetry;
   while (true) {
     absl::Status status = call();
-    if (!absl::IsUnavailable(status) || cancelled() || absl::Now() >= deadline) return status;
-    absl::SleepFor(wait);
+    if (!passes(status) || absl::Now() >= deadline) return status;
+    for (const absl::Time until = absl::Now() + wait; absl::Now() < until;) {
+      if (cancelled()) return status;
+      absl::SleepFor(absl::Milliseconds(50));
+    }
     wait = std::min(2 * wait, kLastRetry);
   }
+}
+
+bool ServerIsAway(const absl::Status& status) { return absl::IsUnavailable(status); }
+bool ServerIsAwayOrFull(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status);
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ArtifactCache>> ArtifactCache::Open(
-    const std::string& cache_folder, const std::string& shared_folder,
-    v1::ArtifactService::StubInterface* stub, absl::Duration patience) {
-  AMC_ASSIGN_OR_RETURN(std::unique_ptr<ArtifactStore> local, ArtifactStore::Open(cache_folder));
+    const Options& options, v1::ArtifactService::StubInterface* stub) {
+  AMC_ASSIGN_OR_RETURN(std::unique_ptr<ArtifactStore> local, ArtifactStore::Open(options.folder));
   std::unique_ptr<ArtifactStore> shared;
-  if (!shared_folder.empty()) {
-    AMC_ASSIGN_OR_RETURN(shared, ArtifactStore::Open(shared_folder));
+  if (!options.shared_folder.empty()) {
+    AMC_ASSIGN_OR_RETURN(shared, ArtifactStore::Open(options.shared_folder));
   }
   return std::unique_ptr<ArtifactCache>(
-      new ArtifactCache(std::move(local), std::move(shared), stub, patience));
+      new ArtifactCache(options, std::move(local), std::move(shared), stub));
 }
 
 absl::StatusOr<std::string> ArtifactCache::Path(const std::string& digest, const Progress& progress,
                                                 const std::function<bool()>& cancelled) {
   for (const ArtifactStore* store : {shared_.get(), local_.get()}) {
     if (store == nullptr || !store->Contains(digest)) continue;
+    if (store == local_.get()) local_->Touch(digest);
     AMC_ASSIGN_OR_RETURN(std::string path, store->Path(digest));
     if (verified_.count(digest) != 0 || store->Verify(digest)) {
       verified_.insert(digest);
@@ -67,13 +80,17 @@ absl::Status ArtifactCache::Download(const std::string& digest, const Progress& 
   v1::GetArtifactRequest get;
   get.set_digest(digest);
   v1::Artifact artifact;
-  AMC_RETURN_IF_ERROR(Patiently(patience_, cancelled, [&] {
+  AMC_RETURN_IF_ERROR(Patiently(options_.patience, cancelled, ServerIsAway, [&] {
     grpc::ClientContext context;
     return FromGrpcStatus(stub_->GetArtifact(&context, get, &artifact));
   }));
+  if (options_.limit_bytes > 0) {
+    AMC_RETURN_IF_ERROR(
+        local_->Shrink(std::max<int64_t>(options_.limit_bytes - artifact.size(), 0), kSpare));
+  }
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore::Writer> writer, local_->NewWriter());
   int64_t done = 0;  // a cut connection goes on where it was cut
-  AMC_RETURN_IF_ERROR(Patiently(patience_, cancelled, [&] {
+  AMC_RETURN_IF_ERROR(Patiently(options_.patience, cancelled, ServerIsAway, [&] {
     v1::DownloadArtifactRequest request;
     request.set_digest(digest);
     request.set_offset(done);
@@ -105,7 +122,7 @@ absl::StatusOr<std::string> ArtifactCache::Upload(const std::string& bytes, v1::
   header.set_kind(kind);
   header.set_name(name);
   v1::Artifact stored;
-  AMC_RETURN_IF_ERROR(Patiently(patience_, cancelled, [&] {
+  AMC_RETURN_IF_ERROR(Patiently(options_.patience, cancelled, ServerIsAwayOrFull, [&] {
     grpc::ClientContext context;
     const auto writer = stub_->UploadArtifact(&context, &stored);
     v1::UploadArtifactRequest request;

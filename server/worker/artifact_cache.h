@@ -19,36 +19,46 @@ class ArtifactCache {
  public:
   using Progress = std::function<void(int64_t done, int64_t total)>;
 
-  // `shared_folder` may be empty. The stub must outlive the cache. `patience` is how long a
-  // transfer sits out a server that is away.
+  struct Options {
+    std::string folder;
+    std::string shared_folder;  // empty: none
+    int64_t limit_bytes = 0;    // what was used longest ago goes first; 0: no limit
+    absl::Duration patience =
+        absl::InfiniteDuration();  // how long a transfer sits out a server that
+                                   //   is away
+  };
+  // The stub must outlive the cache.
   static absl::StatusOr<std::unique_ptr<ArtifactCache>> Open(
-      const std::string& cache_folder, const std::string& shared_folder,
-      v1::ArtifactService::StubInterface* stub, absl::Duration patience);
+      const Options& options, v1::ArtifactService::StubInterface* stub);
 
   // Where the artifact's bytes lie. NotFound if the server does not have it, DataLoss if its copy
   // is damaged, ResourceExhausted if the disk is full. While the server cannot be reached it tries
   // again, and goes on where it was cut, until its patience ends or `cancelled` (then Unavailable
-  // or Cancelled).
+  // or Cancelled). May remove others to make room; whoever has those open keeps them.
   absl::StatusOr<std::string> Path(const std::string& digest, const Progress& progress,
                                    const std::function<bool()>& cancelled);
 
-  // Hands an artifact to the server and returns its digest. Idempotent; patient as Path.
+  // Hands an artifact to the server and returns its digest. Idempotent; patient as Path, and while
+  // the server has no room.
   absl::StatusOr<std::string> Upload(const std::string& bytes, v1::ArtifactKind kind,
                                      const std::string& name,
                                      const std::function<bool()>& cancelled);
 
  private:
-  ArtifactCache(std::unique_ptr<ArtifactStore> local, std::unique_ptr<ArtifactStore> shared,
-                v1::ArtifactService::StubInterface* stub, absl::Duration patience)
-      : local_(std::move(local)), shared_(std::move(shared)), stub_(stub), patience_(patience) {}
+  ArtifactCache(Options options, std::unique_ptr<ArtifactStore> local,
+                std::unique_ptr<ArtifactStore> shared, v1::ArtifactService::StubInterface* stub)
+      : options_(std::move(options)),
+        local_(std::move(local)),
+        shared_(std::move(shared)),
+        stub_(stub) {}
 
   absl::Status Download(const std::string& digest, const Progress& progress,
                         const std::function<bool()>& cancelled);
 
+  const Options options_;
   const std::unique_ptr<ArtifactStore> local_;
   const std::unique_ptr<ArtifactStore> shared_;  // may be null
   v1::ArtifactService::StubInterface* const stub_;
-  const absl::Duration patience_;
   std::set<std::string> verified_;
 };
 

@@ -1,9 +1,15 @@
 #include "server/worker/connection.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "server/rpc/status_convert.h"
 
@@ -16,6 +22,15 @@ constexpr absl::Duration kHeartbeatTimeout = absl::Seconds(4);
 
 void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
   context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+}
+
+// The session lets the supervisor report this process's death. Without it, the lease just runs out.
+void TellSupervisor(int fd, const std::string& session) {
+  if (fd < 0) return;
+  const std::string line = session + "\n";
+  if (write(fd, line.data(), line.size()) < 0) {
+    AMC_LOG(kWarning) << "cannot tell the supervisor of this session: " << strerror(errno);
+  }
 }
 
 // Answers to RegisterWorker that another try will not change.
@@ -43,7 +58,9 @@ absl::Status Connection::Register(const std::string& stale) {
   registered_.SignalAll();
   if (status.ok()) {
     session_ = response.session();
-    heartbeat_interval_ = absl::Milliseconds(response.heartbeat_ms());
+    idle_interval_ = absl::Milliseconds(response.heartbeat_ms());
+    busy_interval_ = std::min(busy_interval_, idle_interval_);
+    TellSupervisor(session_fd_, session_);
   } else if (IsRefusal(status)) {
     refusal_ = status;
   }
@@ -81,16 +98,15 @@ absl::Status Connection::Call(Method method, Request& request, Response& respons
   return status;
 }
 
-absl::StatusOr<std::optional<v1::Lease>> Connection::Lease(const std::string& request_id,
-                                                           absl::Duration wait) {
+absl::StatusOr<v1::LeaseTaskResponse> Connection::Lease(const std::string& request_id,
+                                                        absl::Duration wait) {
   v1::LeaseTaskRequest request;
   request.set_request_id(request_id);
   request.set_wait_ms(absl::ToInt64Milliseconds(wait));
   v1::LeaseTaskResponse response;
   AMC_RETURN_IF_ERROR(
       Call(&v1::WorkerService::StubInterface::LeaseTask, request, response, wait + kTimeout));
-  if (!response.has_lease()) return std::nullopt;
-  return std::move(*response.mutable_lease());
+  return response;
 }
 
 absl::StatusOr<v1::HeartbeatResponse> Connection::Heartbeat(const v1::TaskProgress* progress) {
@@ -101,7 +117,8 @@ absl::StatusOr<v1::HeartbeatResponse> Connection::Heartbeat(const v1::TaskProgre
       Call(&v1::WorkerService::StubInterface::Heartbeat, request, response, kHeartbeatTimeout));
   MutexLock lock(&mutex_);
   if (response.heartbeat_ms() > 0) {
-    heartbeat_interval_ = absl::Milliseconds(response.heartbeat_ms());
+    (progress != nullptr ? busy_interval_ : idle_interval_) =
+        absl::Milliseconds(response.heartbeat_ms());
   }
   return response;
 }
@@ -140,9 +157,9 @@ absl::Status Connection::refusal() const {
   return refusal_;
 }
 
-absl::Duration Connection::heartbeat_interval() const {
+absl::Duration Connection::heartbeat_interval(bool busy) const {
   MutexLock lock(&mutex_);
-  return heartbeat_interval_;
+  return busy ? busy_interval_ : idle_interval_;
 }
 
 }  // namespace amc

@@ -20,13 +20,14 @@ namespace amc {
 class Connection {
  public:
   // `identity` has the uuid and the capabilities that the worker registers with.
+  // Every new session is written to `session_fd`, a line each, unless that is negative.
   Connection(std::unique_ptr<v1::WorkerService::StubInterface> stub,
-             v1::RegisterWorkerRequest identity)
-      : stub_(std::move(stub)), identity_(std::move(identity)) {}
+             v1::RegisterWorkerRequest identity, int session_fd)
+      : stub_(std::move(stub)), identity_(std::move(identity)), session_fd_(session_fd) {}
 
-  // None when there is nothing to do. A repeat after an error has to bring the same request_id.
-  absl::StatusOr<std::optional<v1::Lease>> Lease(const std::string& request_id,
-                                                 absl::Duration wait);
+  // Without a lease when there is nothing to do. A repeat after an error has to bring the same
+  // request_id.
+  absl::StatusOr<v1::LeaseTaskResponse> Lease(const std::string& request_id, absl::Duration wait);
   // `progress` may be null (no lease).
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::TaskProgress* progress);
   absl::Status Complete(v1::CompleteTaskRequest request);
@@ -40,7 +41,8 @@ class Connection {
 
   // Why the server does not take this worker, ever (another version, a wrong token); OK otherwise.
   absl::Status refusal() const;
-  absl::Duration heartbeat_interval() const;
+  // How often the server wants to hear of this worker, with and without a task.
+  absl::Duration heartbeat_interval(bool busy) const;
 
  private:
   std::string session() const;
@@ -52,11 +54,13 @@ class Connection {
 
   const std::unique_ptr<v1::WorkerService::StubInterface> stub_;
   const v1::RegisterWorkerRequest identity_;
+  const int session_fd_;
   mutable Mutex mutex_;
   CondVar registered_;
   bool registering_ ABSL_GUARDED_BY(mutex_) = false;
   std::string session_ ABSL_GUARDED_BY(mutex_);
-  absl::Duration heartbeat_interval_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);
+  absl::Duration idle_interval_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);
+  absl::Duration busy_interval_ ABSL_GUARDED_BY(mutex_) = absl::Milliseconds(400);
   absl::Status refusal_ ABSL_GUARDED_BY(mutex_);
   grpc::ClientContext* lease_call_ ABSL_GUARDED_BY(mutex_) = nullptr;
   bool lease_cancelled_ ABSL_GUARDED_BY(mutex_) = false;

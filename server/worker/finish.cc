@@ -8,7 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "env/checked_export.h"
 #include "env/cost/cost_model.h"
@@ -35,6 +36,19 @@ v1::Measurement ToMeasurement(const Quality& quality, const Cost& cost) {
                              .cost = cost});
 }
 
+// The winner, strongly reconstructed; as it was ranked where that blows up.
+absl::StatusOr<Measurement> StrongOrAsRanked(LocalEvaluator& evaluator, const Policy& policy,
+                                             Graph& network) {
+  AMC_ASSIGN_OR_RETURN(Measurement strong,
+                       evaluator.EvaluateOne(policy, Reconstruction::kStrong, &network));
+  if (strong.infeasible.empty()) return strong;
+  AMC_LOG(kWarning) << "strong reconstruction of the winner: " << strong.infeasible;
+  AMC_ASSIGN_OR_RETURN(Measurement ranked,
+                       evaluator.EvaluateOne(policy, evaluator.reconstruction(), &network));
+  if (ranked.infeasible.empty()) return ranked;
+  return absl::FailedPreconditionError(ranked.infeasible);
+}
+
 double Median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
@@ -53,6 +67,7 @@ absl::StatusOr<std::pair<double, double>> TimeBoth(const Graph& original, const 
   for (int run = -5; run < kTimedRuns; ++run) {  // the first five warm up
     for (int i = 0; i < 2; ++i) {
       const absl::Time start = absl::Now();
+      AMC_RETURN_IF_ERROR(CheckInterrupt());
       AMC_RETURN_IF_ERROR(networks[i]->Run(image, 1).status());
       if (run >= 0) times[i].push_back(absl::ToDoubleMilliseconds(absl::Now() - start));
     }
@@ -84,7 +99,7 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   progress("reconstructing the winner", 0, 1);
   Graph network;
   AMC_ASSIGN_OR_RETURN(const Measurement measurement,
-                       work.evaluator->EvaluateOne(policy, Reconstruction::kStrong, &network));
+                       StrongOrAsRanked(*work.evaluator, policy, network));
   v1::JobResult result;
   result.set_recalibrated(work.evaluator->pruner().recalibrated());
   if (cancelled()) return absl::CancelledError("the lease is lost");
@@ -101,6 +116,9 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   report.reference_logits = &logits;
   AMC_ASSIGN_OR_RETURN(const Quality compressed,
                        Evaluate(network, *work.pack, Split::kReport, report));
+  if (compressed.not_finite > 0) {
+    return absl::FailedPreconditionError(DescribeNotFinite(compressed, Split::kReport));
+  }
   AMC_ASSIGN_OR_RETURN(const Cost original_cost, CountCost(work.graph));
   *result.mutable_original() = ToMeasurement(original, original_cost);
   *result.mutable_compressed() = ToMeasurement(compressed, measurement.cost);
@@ -120,8 +138,7 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   AMC_ASSIGN_OR_RETURN(const auto latency, TimeBoth(work.graph, exported, *work.pack, exec));
   result.set_original_latency_ms(latency.first);
   result.set_compressed_latency_ms(latency.second);
-  AMC_ASSIGN_OR_RETURN(const std::string original_bytes, ReadFile(work.model_path));
-  result.set_original_bytes(static_cast<int64_t>(original_bytes.size()));
+  result.set_original_bytes(work.model_bytes);
   result.set_compressed_bytes(static_cast<int64_t>(bytes->size()));
   AMC_ASSIGN_OR_RETURN(const std::string digest,
                        cache.Upload(*bytes, v1::ARTIFACT_KIND_MODEL,

@@ -3,8 +3,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "base/file.h"
+#include "base/interrupt.h"
 #include "base/status_macros.h"
 #include "base/utf8.h"
 #include "env/exec/exec_options.h"
@@ -32,6 +35,14 @@ std::string TaskExecutor::PlatformId() {
   return id.substr(begin, id.find(":threads") - begin);
 }
 
+std::vector<std::string> TaskExecutor::Runtimes() {
+  std::vector<std::string> runtimes;
+  for (absl::string_view part : absl::StrSplit(PlatformId(), ':')) {
+    if (absl::ConsumePrefix(&part, "torch")) runtimes.push_back(absl::StrCat("libtorch ", part));
+  }
+  return runtimes;
+}
+
 v1::TaskError TaskExecutor::ToTaskError(const absl::Status& status) {
   v1::TaskError error;
   error.set_message(ToUtf8(status.message()));  // names of files and classes may be anything
@@ -57,6 +68,7 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
                                                      const TaskProgressFn& progress,
                                                      const std::function<bool()>& cancelled) {
   const absl::Time start = absl::Now();
+  const InterruptScope interrupt(cancelled);
   const v1::EvaluationSpec& evaluation = lease.spec().evaluation();
   if (NumThreads() != evaluation.threads()) TuneProcess(static_cast<int>(evaluation.threads()));
   AMC_ASSIGN_OR_RETURN(Workspace* const work, Open(lease.spec(), progress, cancelled));
@@ -76,7 +88,11 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
       progress("evaluating", 0, 1);
       AMC_ASSIGN_OR_RETURN(const std::vector<Measurement> measurements,
                            evaluator.Evaluate({policy}));
-      *result.mutable_measurement() = ToProto(measurements[0]);
+      if (measurements[0].infeasible.empty()) {
+        *result.mutable_measurement() = ToProto(measurements[0]);
+      } else {
+        result.set_infeasible(measurements[0].infeasible);
+      }
     } else if (lease.kind() == v1::TASK_KIND_FINISH) {
       AMC_ASSIGN_OR_RETURN(*result.mutable_result(),
                            FinishJob(lease.spec(), policy, *work, *cache_, progress, cancelled));
@@ -106,11 +122,13 @@ absl::StatusOr<Workspace*> TaskExecutor::Open(const v1::JobSpec& spec,
   const ArtifactCache::Progress download = [&](int64_t done, int64_t total) {
     progress("downloading", done, total);
   };
-  AMC_ASSIGN_OR_RETURN(work->model_path, cache_->Path(spec.model(), download, cancelled));
-  AMC_ASSIGN_OR_RETURN(const std::string pack_path, cache_->Path(spec.data(), download, cancelled));
+  AMC_ASSIGN_OR_RETURN(const std::string model, cache_->Path(spec.model(), download, cancelled));
+  AMC_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(model));
+  work->model_bytes = static_cast<int64_t>(bytes.size());
+  AMC_ASSIGN_OR_RETURN(work->graph, ImportOnnx(bytes));
+  AMC_ASSIGN_OR_RETURN(const std::string pack, cache_->Path(spec.data(), download, cancelled));
+  AMC_ASSIGN_OR_RETURN(work->pack, DataPack::Open(pack));
   AMC_RETURN_IF_ERROR(CheckCancelled(cancelled));
-  AMC_ASSIGN_OR_RETURN(work->graph, LoadOnnx(work->model_path));
-  AMC_ASSIGN_OR_RETURN(work->pack, DataPack::Open(pack_path));
   AMC_RETURN_IF_ERROR(CheckDevice(ToExecOptions(spec.evaluation()).device));
   progress("measuring the original", 0, 1);
   AMC_ASSIGN_OR_RETURN(work->evaluator,

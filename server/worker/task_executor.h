@@ -9,6 +9,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,7 +27,7 @@ using TaskProgressFn = std::function<void(absl::string_view what, int64_t done, 
 // What a job's tasks have in common.
 struct Workspace {
   std::string key;
-  std::string model_path;
+  int64_t model_bytes = 0;  // of the ONNX file
   Graph graph;
   std::unique_ptr<DataPack> pack;
   std::unique_ptr<LocalEvaluator> evaluator;  // refers to the two above
@@ -38,8 +39,8 @@ class TaskExecutor {
   // The cache must outlive the executor.
   explicit TaskExecutor(ArtifactCache* cache) : cache_(cache) {}
 
-  // Cancelled as soon as `cancelled` says so between two steps. Sets this process's thread count to
-  // the job's.
+  // Cancelled soon after `cancelled` says so: it is asked between any two batches or layers. Sets
+  // this process's thread count to the job's.
   absl::StatusOr<v1::TaskResult> Execute(const v1::Lease& lease, const TaskProgressFn& progress,
                                          const std::function<bool()>& cancelled);
 
@@ -48,6 +49,8 @@ class TaskExecutor {
 
   // This machine's part of every numerics id: "avx512:torch1.13.1".
   static std::string PlatformId();
+  // What it measures with: "libtorch 1.13.1".
+  static std::vector<std::string> Runtimes();
 
  private:
   absl::StatusOr<Workspace*> Open(const v1::JobSpec& spec, const TaskProgressFn& progress,

@@ -11,9 +11,11 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
@@ -30,7 +32,18 @@ constexpr absl::Duration kPoll = absl::Seconds(20);
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kLastRetry = absl::Seconds(2);
 
-v1::RegisterWorkerRequest Identity(int threads) {
+// What this machine has, or this process's cgroup where that is less.
+int64_t MemoryBytes() {
+  int64_t bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
+  const absl::StatusOr<std::string> limit = ReadFile("/sys/fs/cgroup/memory.max");
+  int64_t group = 0;
+  if (limit.ok() && absl::SimpleAtoi(absl::StripAsciiWhitespace(*limit), &group) && group > 0) {
+    bytes = std::min(bytes, group);
+  }
+  return bytes;
+}
+
+v1::RegisterWorkerRequest Identity(const WorkerOptions& options) {
   v1::RegisterWorkerRequest identity;
   identity.set_uuid(RandomHex(32));
   v1::WorkerCapabilities& capabilities = *identity.mutable_capabilities();
@@ -39,8 +52,11 @@ v1::RegisterWorkerRequest Identity(int threads) {
   if (gethostname(host, sizeof(host) - 1) == 0) capabilities.set_hostname(host);
   capabilities.add_devices(v1::DEVICE_CPU);
   if (CheckDevice(Device::kCuda).ok()) capabilities.add_devices(v1::DEVICE_CUDA);
-  capabilities.set_threads(threads);
-  capabilities.set_memory_bytes(int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE));
+  capabilities.set_threads(options.threads);
+  capabilities.set_memory_bytes(options.memory_bytes > 0 ? options.memory_bytes : MemoryBytes());
+  for (std::string& runtime : TaskExecutor::Runtimes()) {
+    capabilities.add_runtimes(std::move(runtime));
+  }
   capabilities.set_platform_id(TaskExecutor::PlatformId());
   return identity;
 }
@@ -66,14 +82,16 @@ class Worker::Session {
  public:
   Session(const WorkerOptions& options, std::shared_ptr<grpc::Channel> channel)
       : options_(options),
-        identity_(Identity(options.threads)),
+        identity_(Identity(options)),
         artifact_stub_(v1::ArtifactService::NewStub(channel)),
-        connection_(v1::WorkerService::NewStub(channel), identity_) {}
+        connection_(v1::WorkerService::NewStub(channel), identity_, options.session_fd) {}
 
   absl::Status OpenCache() {
-    AMC_ASSIGN_OR_RETURN(cache_,
-                         ArtifactCache::Open(options_.cache_folder, options_.artifacts_folder,
-                                             artifact_stub_.get(), options_.give_up_after));
+    AMC_ASSIGN_OR_RETURN(cache_, ArtifactCache::Open({.folder = options_.cache_folder,
+                                                      .shared_folder = options_.artifacts_folder,
+                                                      .limit_bytes = options_.cache_limit_bytes,
+                                                      .patience = options_.give_up_after},
+                                                     artifact_stub_.get()));
     executor_ = std::make_unique<TaskExecutor>(cache_.get());
     return absl::OkStatus();
   }
@@ -81,7 +99,11 @@ class Worker::Session {
   absl::Status Run() {
     std::thread heartbeat([this] { HeartbeatLoop(); });
     absl::Status status = LeaseLoop();
-    done_.Notify();
+    {
+      MutexLock lock(&mutex_);
+      done_ = true;
+      changed_.Signal();
+    }
     heartbeat.join();
     connection_.Unregister();
     return status;
@@ -102,16 +124,17 @@ class Worker::Session {
   absl::Status LeaseLoop() {
     std::string request_id = RandomHex(32);
     while (!draining_) {
-      absl::StatusOr<std::optional<v1::Lease>> lease = connection_.Lease(request_id, kPoll);
-      if (lease.ok()) {
+      absl::StatusOr<v1::LeaseTaskResponse> response = connection_.Lease(request_id, kPoll);
+      if (response.ok()) {
         reachable();
         request_id = RandomHex(32);
-        if (lease->has_value()) DoTask(**lease);
+        if (response->has_lease()) DoTask(response->lease());
+        if (response->drain()) Drain();
         continue;
       }
       if (draining_) break;
       AMC_RETURN_IF_ERROR(connection_.refusal());
-      AMC_RETURN_IF_ERROR(WaitToRetry(lease.status()));
+      AMC_RETURN_IF_ERROR(WaitToRetry(response.status()));
     }
     return absl::OkStatus();
   }
@@ -127,6 +150,7 @@ class Worker::Session {
       lost_ = false;
       current_.emplace();
       *current_->mutable_lease() = ref;
+      changed_.Signal();  // heartbeats come more often now
     }
     const std::string what = absl::StrCat("task ", lease.task(), " of job ", lease.job());
     absl::StatusOr<v1::TaskResult> result = executor_->Execute(
@@ -177,10 +201,18 @@ class Worker::Session {
   }
 
   void HeartbeatLoop() {
-    while (!done_.WaitForNotificationWithTimeout(connection_.heartbeat_interval())) {
+    while (true) {
       std::optional<v1::TaskProgress> progress;
       {
+        const absl::Time last = absl::Now();
         MutexLock lock(&mutex_);
+        while (!done_) {
+          const absl::Time next = last + connection_.heartbeat_interval(current_.has_value());
+          const absl::Time now = absl::Now();
+          if (now >= next) break;
+          changed_.WaitFor(&mutex_, next - now);
+        }
+        if (done_) return;
         progress = current_;
       }
       const absl::StatusOr<v1::HeartbeatResponse> response =
@@ -232,8 +264,9 @@ class Worker::Session {
   absl::Duration retry_ = kFirstRetry;
 
   std::atomic<bool> draining_ = false, stopping_ = false, lost_ = false;
-  absl::Notification done_;
   Mutex mutex_;
+  CondVar changed_;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<v1::TaskProgress> current_ ABSL_GUARDED_BY(mutex_);
 };
 

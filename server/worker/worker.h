@@ -17,11 +17,15 @@
 namespace amc {
 
 struct WorkerOptions {
-  ChannelOptions server;         // where, and with which credentials
-  std::string cache_folder;      // downloaded models and data packs; made if it is not there
-  std::string artifacts_folder;  // the server's own artifacts/ on a shared file system: read in
-                                 //   place instead of downloading; empty: none
-  int threads = 1;               // intra-op threads; jobs that ask for more are not matched
+  ChannelOptions server;          // where, and with which credentials
+  std::string cache_folder;       // downloaded models and data packs; made if it is not there
+  std::string artifacts_folder;   // the server's own artifacts/ on a shared file system: read in
+                                  //   place instead of downloading; empty: none
+  int64_t cache_limit_bytes = 0;  // of the cache folder; 0: no limit
+  int threads = 1;                // intra-op threads; jobs that ask for more are not matched
+  int64_t memory_bytes = 0;       // jobs that ask for more are not matched; 0: what the machine and
+                                  //   this process's cgroup have
+  int session_fd = -1;            // of the supervisor: gets every new session, a line each
   absl::Duration give_up_after = absl::InfiniteDuration();  // without a server: Unavailable
 };
 
@@ -38,7 +42,7 @@ class Worker {
 
   // Finish the task at hand, say goodbye, return from Run.
   void Drain();
-  // Drop the task at hand at its next step; its lease goes back at once.
+  // Drop the task at hand; its lease goes back at once.
   void Stop();
 
  private:

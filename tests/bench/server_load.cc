@@ -196,6 +196,7 @@ double RunJob(const std::string& address, int64_t workers, int64_t evaluations) 
   submit.mutable_spec()->mutable_budget()->set_ratio(0.5);
   submit.mutable_spec()->mutable_search()->set_agent("random");
   submit.mutable_spec()->mutable_search()->set_episodes(evaluations);
+  submit.mutable_spec()->set_reuse(false);
   submit.mutable_spec()->mutable_search()->set_parallel_episodes(2 * workers);
   v1::Job job;
   const double start = Seconds();

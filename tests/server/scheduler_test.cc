@@ -1,3 +1,4 @@
+// The scheduler's decisions, from snapshots written down here.
 #include "server/scheduler.h"
 
 #include "gmock/gmock.h"
@@ -59,6 +60,51 @@ TEST(PickTaskTest, LetsJobsTakeTurns) {
   EXPECT_EQ(order, "abcabca");
 }
 
+TEST(PickTaskTest, TakesTheHighestPriorityBeforeAnyTurns) {
+  std::vector<JobView> jobs = {MakeJob("a", {{.task = 1}}), MakeJob("b", {{.task = 1}}),
+                               MakeJob("c", {{.task = 1}}), MakeJob("d", {{.task = 1}})};
+  jobs[0].priority = -100;
+  jobs[1].priority = 5;
+  jobs[3].priority = 5;
+  std::string order;
+  for (int64_t grant = 1; grant <= 4; ++grant) {
+    const std::optional<Assignment> assignment = PickTask(jobs, Cpu(), 0);
+    order += jobs[assignment->job].id;
+    jobs[assignment->job].last_grant = grant;
+  }
+  EXPECT_EQ(order, "bdbd");
+  // Those below get what the higher ones leave.
+  jobs[1].pending[0].not_before_ms = 10;
+  jobs[3].pending.clear();
+  EXPECT_EQ(jobs[PickTask(jobs, Cpu(), 0)->job].id, "c");
+  jobs[2].pending.clear();
+  EXPECT_EQ(jobs[PickTask(jobs, Cpu(), 0)->job].id, "a");
+  EXPECT_EQ(jobs[PickTask(jobs, Cpu(), 10)->job].id, "b");
+}
+
+TEST(PickTaskTest, AJobThatTheWorkerDoesNotFitIsPassedOverWhateverItsPriority) {
+  std::vector<JobView> jobs = {MakeJob("a", {{.task = 1}}), MakeJob("b", {{.task = 1}})};
+  jobs[0].priority = 9;
+  jobs[0].evaluation.set_device(v1::DEVICE_CUDA);
+  EXPECT_EQ(PickTask(jobs, Cpu(), 0)->job, 1u);
+}
+
+TEST(PickTaskTest, GivesAJobNoMoreWorkersThanItMayHave) {
+  std::vector<JobView> jobs = {MakeJob("a", {{.task = 1}, {.task = 2}}),
+                               MakeJob("b", {{.task = 1}})};
+  jobs[0].priority = 1;
+  jobs[0].max_leased = 2;
+  jobs[0].leased = 1;
+  EXPECT_EQ(PickTask(jobs, Cpu(), 0)->job, 0u);
+  jobs[0].leased = 2;
+  EXPECT_EQ(PickTask(jobs, Cpu(), 0)->job, 1u);
+  jobs[0].leased = 3;  // more than it may have since
+  EXPECT_EQ(PickTask(jobs, Cpu(), 0)->job, 1u);
+  jobs[0].max_leased = 0;  // as many as there are
+  jobs[0].leased = 1000;
+  EXPECT_EQ(PickTask(jobs, Cpu(), 0)->job, 0u);
+}
+
 TEST(PickTaskTest, MatchesDeviceThreadsAndNumerics) {
   JobView job = MakeJob("a", {{.task = 1}});
   EXPECT_TRUE(Matches(job, Cpu()));
@@ -73,6 +119,66 @@ TEST(PickTaskTest, MatchesDeviceThreadsAndNumerics) {
   EXPECT_EQ(job.numerics_id, "cpu:avx512:torch1:threads1:batch64:fp32");
   EXPECT_TRUE(Matches(job, Cpu(4, "avx512:torch1")));  // spare threads change nothing
   EXPECT_FALSE(Matches(job, Cpu(1, "avx2:torch1")));
+}
+
+TEST(PickTaskTest, MatchesMemory) {
+  JobView job = MakeJob("a", {{.task = 1}});
+  WorkerView worker = Cpu();
+  EXPECT_TRUE(Matches(job, worker));  // says nothing of its memory, nothing is asked
+  job.requirements.set_memory_bytes(int64_t{4} << 30);
+  EXPECT_FALSE(Matches(job, worker));
+  worker.capabilities.set_memory_bytes((int64_t{4} << 30) - 1);
+  EXPECT_FALSE(Matches(job, worker));
+  EXPECT_FALSE(PickTask({job}, worker, 0).has_value());
+  worker.capabilities.set_memory_bytes(int64_t{4} << 30);
+  EXPECT_TRUE(Matches(job, worker));
+}
+
+TEST(PickTaskTest, MatchesRuntimesByNameOrNameAndVersion) {
+  WorkerView worker = Cpu();
+  const auto fits = [&worker](const std::string& runtime) {
+    JobView job = MakeJob("a", {{.task = 1}});
+    job.requirements.set_runtime(runtime);
+    return Matches(job, worker);
+  };
+  EXPECT_TRUE(fits(""));
+  EXPECT_FALSE(fits("libtorch"));
+  worker.capabilities.add_runtimes("onnxruntime 1.14.0");
+  worker.capabilities.add_runtimes("libtorch 1.13.1");
+  EXPECT_TRUE(fits(""));
+  EXPECT_TRUE(fits("libtorch"));
+  EXPECT_TRUE(fits("onnxruntime"));
+  EXPECT_TRUE(fits("libtorch 1.13.1"));
+  for (const char* other : {"libtorch 1.13", "libtorch 1.13.10", "libtorch 2.1.0", "libtor",
+                            "torch", "libtorch ", "LIBTORCH", "tvm", "1.13.1"}) {
+    EXPECT_FALSE(fits(other)) << other;
+  }
+}
+
+TEST(WhyNoWorkerFitsTest, NamesMemoryAndRuntime) {
+  JobView job = MakeJob("a", {{.task = 1}});
+  job.requirements.set_memory_bytes(1000);
+  WorkerView small = Cpu(), large = Cpu();
+  small.capabilities.set_memory_bytes(999);
+  large.capabilities.set_memory_bytes(1000);
+  EXPECT_EQ(WhyNoWorkerFits(job, {small}), "1 worker is connected, without 1000 bytes of memory");
+  EXPECT_EQ(WhyNoWorkerFits(job, {small, small}),
+            "2 workers are connected, none with 1000 bytes of memory");
+  EXPECT_EQ(WhyNoWorkerFits(job, {small, large}), "");
+  job.requirements.set_runtime("libtorch 2.1.0");
+  // The one with the runtime has not the memory: what is named is missing in those left.
+  small.capabilities.add_runtimes("libtorch 2.1.0");
+  large.capabilities.add_runtimes("libtorch 1.13.1");
+  EXPECT_EQ(WhyNoWorkerFits(job, {small, large}),
+            "2 workers are connected, none with runtime libtorch 2.1.0");
+  large.capabilities.add_runtimes("libtorch 2.1.0");
+  EXPECT_EQ(WhyNoWorkerFits(job, {small, large}), "");
+}
+
+TEST(WhyNoWorkerFitsTest, AJobThatHasItsShareIsNotStarved) {
+  JobView job = MakeJob("a", {{.task = 1}});
+  job.max_leased = job.leased = 1;
+  EXPECT_EQ(WhyNoWorkerFits(job, {Cpu()}), "");
 }
 
 TEST(WhyNoWorkerFitsTest, NamesWhatIsMissing) {
@@ -93,37 +199,111 @@ TEST(WhyNoWorkerFitsTest, NamesWhatIsMissing) {
   EXPECT_EQ(WhyNoWorkerFits(job, {Cpu(1, "avx2:torch1")}), "");
 }
 
-TEST(DecideRetryTest, TriesLostWorkersAndTheirTroubleAgainLaterEachTime) {
-  const RetryPolicy policy{
-      .max_attempts = 5, .backoff = absl::Seconds(1), .max_backoff = absl::Seconds(3)};
-  const auto wait = [&](int64_t lost, int64_t failed) {
-    return DecideRetry(policy, lost, failed, AttemptOutcome::kLost, {}, 0).not_before_ms;
-  };
-  EXPECT_EQ(wait(0, 0), 1000);
-  EXPECT_EQ(wait(1, 0), 2000);
-  EXPECT_EQ(wait(1, 1), 3000);  // capped
-  EXPECT_TRUE(
-      DecideRetry(policy, 0, 0, AttemptOutcome::kError, Error(v1::TASK_ERROR_KIND_RETRYABLE), 0)
-          .retry);
+RetryDecision Retry(const RetryPolicy& policy, const AttemptCounts& counts,
+                    AttemptOutcome outcome) {
+  return DecideRetry(policy, counts, outcome, Error(v1::TASK_ERROR_KIND_RETRYABLE), 0);
 }
 
-TEST(DecideRetryTest, SaysWhetherWorkersWereLostOrFailed) {
-  const RetryPolicy policy{.max_attempts = 3};
-  EXPECT_TRUE(DecideRetry(policy, 1, 0, AttemptOutcome::kLost, {}, 0).retry);
-  const RetryDecision lost = DecideRetry(policy, 2, 0, AttemptOutcome::kLost, {}, 0);
-  EXPECT_FALSE(lost.retry);
-  EXPECT_EQ(lost.failure, v1::FAILURE_REASON_LOST_WORKERS);
-  const RetryDecision failed =
-      DecideRetry(policy, 1, 1, AttemptOutcome::kError, Error(v1::TASK_ERROR_KIND_RETRYABLE), 0);
-  EXPECT_FALSE(failed.retry);
-  EXPECT_EQ(failed.failure, v1::FAILURE_REASON_EVALUATION);
+TEST(DecideRetryTest, WaitsTwiceAsLongEachTimeUpToALimit) {
+  const RetryPolicy policy{
+      .max_attempts = 10, .backoff = absl::Seconds(1), .max_backoff = absl::Seconds(7)};
+  const auto wait = [&](int64_t failed) {
+    const RetryDecision decision = DecideRetry(policy, {.failed = failed}, AttemptOutcome::kError,
+                                               Error(v1::TASK_ERROR_KIND_RETRYABLE), 500);
+    EXPECT_TRUE(decision.retry);
+    return decision.not_before_ms - 500;
+  };
+  EXPECT_EQ(wait(0), 1000);
+  EXPECT_EQ(wait(1), 2000);
+  EXPECT_EQ(wait(2), 4000);
+  EXPECT_EQ(wait(3), 7000);
+  EXPECT_EQ(wait(8), 7000);
+  EXPECT_EQ(Retry(policy, {.crashed = 2}, AttemptOutcome::kCrashed).not_before_ms, 4000);
+  EXPECT_EQ(Retry(policy, {.crashed = 8}, AttemptOutcome::kCrashed).not_before_ms, 7000);
+}
+
+// A lost lease has cost a whole term already, and machines go for reasons of their own.
+TEST(DecideRetryTest, WaitsLessAfterALossAndAllowsMoreOfThem) {
+  const RetryPolicy policy{.max_attempts = 2,
+                           .max_lost = 50,
+                           .backoff = absl::Seconds(1),
+                           .max_backoff = absl::Seconds(60),
+                           .max_lost_backoff = absl::Seconds(3)};
+  EXPECT_EQ(Retry(policy, {.lost = 0}, AttemptOutcome::kLost).not_before_ms, 1000);
+  EXPECT_EQ(Retry(policy, {.lost = 1}, AttemptOutcome::kLost).not_before_ms, 2000);
+  EXPECT_EQ(Retry(policy, {.lost = 2}, AttemptOutcome::kLost).not_before_ms, 3000);
+  EXPECT_EQ(Retry(policy, {.lost = 48}, AttemptOutcome::kLost).not_before_ms, 3000);
+  EXPECT_TRUE(Retry(policy, {.lost = 48}, AttemptOutcome::kLost).retry);
+  const RetryDecision last = Retry(policy, {.lost = 49}, AttemptOutcome::kLost);
+  EXPECT_FALSE(last.retry);
+  EXPECT_EQ(last.failure, v1::FAILURE_REASON_LOST_WORKERS);
+}
+
+TEST(DecideRetryTest, AllowsAHundredLossesAndWaitsFiveSecondsAtMostByDefault) {
+  EXPECT_TRUE(Retry({}, {.lost = 98}, AttemptOutcome::kLost).retry);
+  EXPECT_EQ(Retry({}, {.lost = 98}, AttemptOutcome::kLost).not_before_ms, 5000);
+  EXPECT_FALSE(Retry({}, {.lost = 99}, AttemptOutcome::kLost).retry);
+}
+
+TEST(DecideRetryTest, CountsLossesFailuresAndCrashesApart) {
+  const RetryPolicy policy{.max_attempts = 3, .max_lost = 3};
+  struct Case {
+    AttemptOutcome outcome;
+    AttemptCounts others, own;
+    v1::FailureReason failure;
+  };
+  for (const Case& c : {Case{AttemptOutcome::kLost,
+                             {.failed = 99, .crashed = 99},
+                             {.lost = 2},
+                             v1::FAILURE_REASON_LOST_WORKERS},
+                        Case{AttemptOutcome::kError,
+                             {.lost = 99, .crashed = 99},
+                             {.failed = 2},
+                             v1::FAILURE_REASON_EVALUATION},
+                        Case{AttemptOutcome::kCrashed,
+                             {.lost = 99, .failed = 99},
+                             {.crashed = 2},
+                             v1::FAILURE_REASON_QUARANTINED}}) {
+    const RetryDecision first = Retry(policy, c.others, c.outcome);
+    EXPECT_TRUE(first.retry) << c.failure;
+    EXPECT_EQ(first.not_before_ms, 1000);  // as after no attempt at all
+    EXPECT_EQ(first.failure, v1::FAILURE_REASON_UNSPECIFIED);
+    const RetryDecision third = Retry(policy, c.own, c.outcome);
+    EXPECT_FALSE(third.retry) << c.failure;
+    EXPECT_EQ(third.failure, c.failure);
+    EXPECT_TRUE(
+        Retry(policy,
+              {.lost = c.own.lost / 2, .failed = c.own.failed / 2, .crashed = c.own.crashed / 2},
+              c.outcome)
+            .retry);
+  }
+}
+
+TEST(DecideRetryTest, OnlyCrashesLeadToQuarantine) {
+  for (const AttemptOutcome outcome :
+       {AttemptOutcome::kLost, AttemptOutcome::kError, AttemptOutcome::kCancelled}) {
+    for (int64_t count = 0; count < 200; ++count) {
+      const AttemptCounts counts{.lost = count, .failed = count, .crashed = count};
+      EXPECT_NE(Retry({}, counts, outcome).failure, v1::FAILURE_REASON_QUARANTINED);
+    }
+  }
+  // Whatever a crash's report says of an error: it is no error.
+  const RetryDecision crash =
+      DecideRetry({}, {}, AttemptOutcome::kCrashed, Error(v1::TASK_ERROR_KIND_PERMANENT), 0);
+  EXPECT_TRUE(crash.retry);
+}
+
+TEST(DecideRetryTest, AJobMayAllowASingleAttempt) {
+  const RetryPolicy policy{.max_attempts = 1};
+  EXPECT_EQ(Retry(policy, {}, AttemptOutcome::kCrashed).failure, v1::FAILURE_REASON_QUARANTINED);
+  EXPECT_EQ(Retry(policy, {}, AttemptOutcome::kError).failure, v1::FAILURE_REASON_EVALUATION);
+  EXPECT_TRUE(Retry(policy, {}, AttemptOutcome::kLost).retry);
 }
 
 TEST(DecideRetryTest, EndsTheJobAtOnceOnAPermanentError) {
   const RetryPolicy policy{.max_attempts = 100};
   const auto failure = [&](v1::TaskErrorKind kind) {
-    const RetryDecision decision =
-        DecideRetry(policy, 0, 0, AttemptOutcome::kError, Error(kind), 0);
+    const RetryDecision decision = DecideRetry(policy, {}, AttemptOutcome::kError, Error(kind), 0);
     EXPECT_FALSE(decision.retry);
     return decision.failure;
   };
@@ -134,7 +314,8 @@ TEST(DecideRetryTest, EndsTheJobAtOnceOnAPermanentError) {
 
 TEST(DecideRetryTest, CountsACancelledAttemptForNothing) {
   const RetryDecision decision =
-      DecideRetry({.max_attempts = 1}, 0, 0, AttemptOutcome::kCancelled, {}, 77);
+      DecideRetry({.max_attempts = 1}, {.lost = 99, .failed = 99, .crashed = 99},
+                  AttemptOutcome::kCancelled, {}, 77);
   EXPECT_TRUE(decision.retry);
   EXPECT_EQ(decision.not_before_ms, 77);
 }

@@ -186,6 +186,7 @@ void ServerTest::StartServer() {
   workers_ = v1::WorkerService::NewStub(channel_);
   artifacts_ = v1::ArtifactService::NewStub(channel_);
   environments_ = v1::EnvironmentService::NewStub(channel_);
+  admin_ = v1::AdminService::NewStub(channel_);
 }
 
 void ServerTest::RestartServer() {
@@ -204,6 +205,7 @@ v1::JobSpec ServerTest::Spec(int64_t episodes) {
   spec.mutable_budget()->set_ratio(0.5);
   spec.mutable_search()->set_agent("random");
   spec.mutable_search()->set_episodes(episodes);
+  spec.set_reuse(false);
   return spec;
 }
 
@@ -250,7 +252,7 @@ v1::Job ServerTest::WaitForEpisodes(const std::string& id, int64_t episodes) {
   return job;
 }
 
-std::vector<std::string> ServerTest::CanonicalHistory(const std::string& id) {
+std::vector<v1::Episode> ServerTest::Episodes(const std::string& id) {
   v1::ListEpisodesRequest request;
   request.set_job(id);
   request.set_page_size(1000);
@@ -259,13 +261,18 @@ std::vector<std::string> ServerTest::CanonicalHistory(const std::string& id) {
   grpc::ClientContext context;
   const grpc::Status status = jobs_->ListEpisodes(&context, request, &response);
   EXPECT_TRUE(status.ok()) << status.error_message();
+  return {response.episodes().begin(), response.episodes().end()};
+}
+
+std::vector<std::string> ServerTest::CanonicalHistory(const std::string& id) {
   std::vector<std::string> history;
-  for (v1::Episode& episode : *response.mutable_episodes()) {
+  for (v1::Episode episode : Episodes(id)) {
     episode.clear_job();
     episode.clear_worker();
     episode.clear_attempts();
     episode.clear_seconds();
     episode.clear_commit_time_ms();
+    episode.clear_reused();
     history.push_back(episode.SerializeAsString());
   }
   return history;

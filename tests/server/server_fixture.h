@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "amc/v1/admin.grpc.pb.h"
 #include "amc/v1/artifact.grpc.pb.h"
 #include "amc/v1/environment.grpc.pb.h"
 #include "amc/v1/job.grpc.pb.h"
@@ -72,10 +73,12 @@ class ServerTest : public ::testing::Test {
   void RestartServer();
 
   std::string Upload(const std::string& bytes, v1::ArtifactKind kind);
-  // A small search of `episodes` by the random agent at half the MACs, two at a time.
+  // A small search of `episodes` by the random agent at half the MACs, two at a time, that measures
+  // every candidate itself.
   v1::JobSpec Spec(int64_t episodes = 6);
   absl::StatusOr<v1::Job> Submit(const v1::JobSpec& spec, const std::string& request_id);
   v1::Job GetJob(const std::string& id);
+  std::vector<v1::Episode> Episodes(const std::string& id);
   // Waits until the job has ended, or until it has `episodes` committed.
   v1::Job WaitForEnd(const std::string& id);
   v1::Job WaitForEpisodes(const std::string& id, int64_t episodes);
@@ -90,6 +93,7 @@ class ServerTest : public ::testing::Test {
   std::unique_ptr<v1::WorkerService::Stub> workers_;
   std::unique_ptr<v1::ArtifactService::Stub> artifacts_;
   std::unique_ptr<v1::EnvironmentService::Stub> environments_;
+  std::unique_ptr<v1::AdminService::Stub> admin_;
 };
 
 }  // namespace amc

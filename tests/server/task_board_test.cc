@@ -33,7 +33,7 @@ class TaskBoardTest : public ::testing::Test {
         TaskBoardOptions{.lease_term = absl::Seconds(30), .backoff = absl::Seconds(1)});
   }
 
-  v1::Job MakeJob(const std::string& id, int64_t max_attempts = 3) {
+  static v1::Job SampleJob(const std::string& id, int64_t max_attempts = 3) {
     v1::Job job;
     job.set_id(id);
     job.set_state(v1::JOB_STATE_SEARCHING);
@@ -41,9 +41,24 @@ class TaskBoardTest : public ::testing::Test {
     spec.set_max_attempts(max_attempts);
     spec.mutable_evaluation()->set_device(v1::DEVICE_CPU);
     spec.mutable_evaluation()->set_threads(1);
-    EXPECT_TRUE(store_->CreateJob(job, id, "hash", {}).ok());
-    EXPECT_TRUE(board_->OpenJob(job).ok());
     return job;
+  }
+  void Open(const v1::Job& job) {
+    ASSERT_TRUE(store_->CreateJob(job, job.id(), "hash", {}).ok());
+    ASSERT_TRUE(board_->OpenJob(job).ok());
+  }
+  v1::Job MakeJob(const std::string& id, int64_t max_attempts = 3) {
+    const v1::Job job = SampleJob(id, max_attempts);
+    Open(job);
+    return job;
+  }
+  // A job whose tasks are open before anybody asks for one.
+  void OpenWithTasks(const v1::Job& job, int64_t count) {
+    ASSERT_TRUE(store_->CreateJob(job, job.id(), "hash", {}).ok());
+    std::vector<TaskRecord> tasks = Tasks(0, count);
+    for (TaskRecord& task : tasks) task.job = job.id();
+    ASSERT_TRUE(store_->AddTasks(tasks).ok());
+    ASSERT_TRUE(board_->OpenJob(job).ok());
   }
   static std::vector<TaskRecord> Tasks(int64_t first, int64_t count) {
     std::vector<TaskRecord> tasks(static_cast<size_t>(count));
@@ -203,7 +218,7 @@ TEST_F(TaskBoardTest, GivesALeaseAgainWhoseAnswerARestartSwallowed) {
 }
 
 TEST_F(TaskBoardTest, ALeaseOfAnEarlierLifeThatNobodyTakesUpDoesNotCount) {
-  const v1::Job job = MakeJob("j", /*max_attempts=*/1);  // one lost lease would end the job
+  const v1::Job job = MakeJob("j");
   {
     Running run(board_.get(), "j", Tasks(0, 1));
     ASSERT_TRUE(Lease("w", absl::Seconds(5)).has_value());
@@ -216,7 +231,98 @@ TEST_F(TaskBoardTest, ALeaseOfAnEarlierLifeThatNobodyTakesUpDoesNotCount) {
   clock_.Advance(absl::Seconds(31));
   board_->ExpireLeases();
   EXPECT_TRUE(board_->Complete("v", Completion(*Lease("v", absl::Seconds(5)))).ok());
-  EXPECT_TRUE(run.Join().ok());
+  EXPECT_EQ((*run.Join())[0].lost_attempts, 0);
+  EXPECT_EQ((*store_->Attempts("j"))[0].outcome, AttemptOutcome::kCancelled);
+}
+
+TEST_F(TaskBoardTest, LosesManyWorkersBeforeItGivesUp) {
+  MakeJob("j", /*max_attempts=*/1);
+  Running run(board_.get(), "j", Tasks(0, 1));
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(Lease(absl::StrCat("w", i), absl::Seconds(5)).has_value()) << i;
+    clock_.Advance(absl::Seconds(30));
+    board_->ExpireLeases();
+    clock_.Advance(absl::Seconds(5));  // the longest wait after a loss
+  }
+  const absl::Status status = run.Join().status();
+  EXPECT_EQ(ReasonOf(status), v1::FAILURE_REASON_LOST_WORKERS);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("episode 0, attempt 100 on worker w99: no heartbeat"));
+}
+
+TEST_F(TaskBoardTest, ACandidateThatCrashesItsWorkersIsPutUnderQuarantine) {
+  MakeJob("j", /*max_attempts=*/2);
+  Running run(board_.get(), "j", Tasks(0, 1));
+  const v1::Lease first = *Lease("w1", absl::Seconds(5));
+  board_->Release("w1", AttemptOutcome::kCrashed, "killed by signal 6");
+  EXPECT_TRUE(absl::IsAborted(board_->Complete("w1", Completion(first))));
+  EXPECT_FALSE(Lease("w2").has_value());  // backoff
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_EQ(Lease("w2")->epoch(), 2);
+  board_->Release("w2", AttemptOutcome::kCrashed, "killed by signal 11");
+  const absl::Status status = run.Join().status();
+  EXPECT_EQ(ReasonOf(status), v1::FAILURE_REASON_QUARANTINED);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("episode 0, attempt 2 on worker w2: killed by signal 11"));
+  clock_.Advance(absl::Hours(1));
+  EXPECT_FALSE(Lease("w3").has_value());  // blocked
+  const TaskRecord task = (*store_->Tasks("j"))[0];
+  EXPECT_EQ(task.state, TaskState::kPending);  // without an invented result
+  EXPECT_FALSE(task.result.has_value());
+  EXPECT_EQ(task.crashed_attempts, 2);
+  EXPECT_EQ(task.lost_attempts + task.failed_attempts, 0);
+  const std::vector<AttemptRecord> attempts = *store_->Attempts("j");
+  ASSERT_THAT(attempts, SizeIs(2));
+  EXPECT_EQ(attempts[0].outcome, AttemptOutcome::kCrashed);
+  EXPECT_EQ(attempts[0].message, "killed by signal 6");
+}
+
+TEST_F(TaskBoardTest, CrashesBeforeARestartCountToo) {
+  const v1::Job job = MakeJob("j", /*max_attempts=*/2);
+  {
+    Running run(board_.get(), "j", Tasks(0, 1));
+    ASSERT_TRUE(Lease("w1", absl::Seconds(5)).has_value());
+    board_->Release("w1", AttemptOutcome::kCrashed, "killed");
+    board_->Shutdown();
+    EXPECT_TRUE(absl::IsUnavailable(run.Join().status()));
+  }
+  NewBoard();
+  ASSERT_TRUE(board_->OpenJob(job).ok());
+  Running run(board_.get(), "j", Tasks(0, 1));
+  clock_.Advance(absl::Seconds(1));
+  ASSERT_TRUE(Lease("w2", absl::Seconds(5)).has_value());
+  board_->Release("w2", AttemptOutcome::kCrashed, "killed");
+  EXPECT_EQ(ReasonOf(run.Join().status()), v1::FAILURE_REASON_QUARANTINED);
+}
+
+TEST_F(TaskBoardTest, AWorkerThatSaysGoodbyeCountsForNothing) {
+  MakeJob("j", /*max_attempts=*/1);
+  Running run(board_.get(), "j", Tasks(0, 1));
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(Lease("w", absl::Seconds(5)).has_value());  // at once, without a backoff
+    board_->Release("w", AttemptOutcome::kCancelled, "said goodbye");
+  }
+  EXPECT_TRUE(board_->Complete("v", Completion(*Lease("v", absl::Seconds(5)))).ok());
+  const TaskRecord task = (*run.Join())[0];
+  EXPECT_EQ(task.epoch, 6);
+  EXPECT_EQ(task.lost_attempts + task.failed_attempts + task.crashed_attempts, 0);
+  EXPECT_EQ((*store_->Attempts("j"))[0].outcome, AttemptOutcome::kCancelled);
+}
+
+TEST_F(TaskBoardTest, ReleaseEndsTheLeasesOfThatWorkerAlone) {
+  OpenWithTasks(SampleJob("j"), 3);
+  const v1::Lease one = *Lease("w1", absl::Seconds(5)), two = *Lease("w2", absl::Seconds(5));
+  EXPECT_EQ(board_->leased(), 2);
+  EXPECT_EQ(board_->LeaseOf("w1")->task(), one.task());
+  board_->Release("stranger", AttemptOutcome::kCrashed, "killed");
+  EXPECT_EQ(board_->leased(), 2);
+  board_->Release("w1", AttemptOutcome::kCrashed, "killed");
+  EXPECT_EQ(board_->leased(), 1);
+  EXPECT_FALSE(board_->LeaseOf("w1").has_value());
+  EXPECT_EQ(board_->LeaseOf("w2")->task(), two.task());
+  EXPECT_TRUE(board_->Complete("w2", Completion(two)).ok());
+  EXPECT_EQ(board_->leased(), 0);
+  EXPECT_FALSE(board_->LeaseOf("w2").has_value());
 }
 
 TEST_F(TaskBoardTest, APollThatIsGivenUpGetsNothing) {
@@ -232,6 +338,181 @@ TEST_F(TaskBoardTest, APollThatIsGivenUpGetsNothing) {
   Running run(board_.get(), "j", Tasks(0, 1));
   EXPECT_TRUE(board_->Complete("v", Completion(*Lease("v", absl::Seconds(5)))).ok());
   EXPECT_TRUE(run.Join().ok());
+}
+
+TEST_F(TaskBoardTest, EndPollEndsWhateverAWorkerWaitsFor) {
+  MakeJob("j");
+  std::promise<absl::StatusOr<std::optional<v1::Lease>>> ended, waiting;
+  board_->Lease(MakeWorker("w"), "any", absl::Now() + absl::Minutes(1),
+                [&ended](auto lease) { ended.set_value(std::move(lease)); });
+  board_->Lease(MakeWorker("v"), "any", absl::Now() + absl::Minutes(1),
+                [&waiting](auto lease) { waiting.set_value(std::move(lease)); });
+  board_->EndPoll("nobody");
+  board_->EndPoll("w");
+  const absl::StatusOr<std::optional<v1::Lease>> answer = ended.get_future().get();
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_FALSE(answer->has_value());
+  board_->EndPoll("w");  // again
+  Running run(board_.get(), "j", Tasks(0, 1));
+  const absl::StatusOr<std::optional<v1::Lease>> lease = waiting.get_future().get();
+  ASSERT_TRUE(lease.ok() && lease->has_value());
+  EXPECT_TRUE(board_->Complete("v", Completion(**lease)).ok());
+  EXPECT_TRUE(run.Join().ok());
+}
+
+TEST_F(TaskBoardTest, RepeatsOfAForgottenWorkerAreNotRecognised) {
+  OpenWithTasks(SampleJob("j"), 1);
+  const auto lease = Poll("w", "r", absl::Seconds(5));
+  ASSERT_TRUE(lease.ok() && lease->has_value());
+  const auto repeat = Poll("w", "r");
+  ASSERT_TRUE(repeat.ok() && repeat->has_value());
+  EXPECT_EQ((*repeat)->epoch(), (*lease)->epoch());
+  board_->ForgetWorker("stranger");
+  EXPECT_TRUE(Poll("w", "r")->has_value());
+  board_->ForgetWorker("w");
+  EXPECT_FALSE(Poll("w", "r")->has_value());
+  EXPECT_TRUE(board_->Complete("w", Completion(**lease)).ok());  // the lease goes on
+}
+
+TEST_F(TaskBoardTest, GivesAJobNoMoreWorkersThanItMayHave) {
+  constexpr size_t kPolls = 6;
+  v1::Job job = SampleJob("j");
+  job.mutable_spec()->set_max_workers(2);
+  Open(job);
+  std::vector<std::promise<absl::StatusOr<std::optional<v1::Lease>>>> replies(kPolls);
+  std::vector<std::future<absl::StatusOr<std::optional<v1::Lease>>>> answers;
+  for (size_t w = 0; w < kPolls; ++w) {
+    answers.push_back(replies[w].get_future());
+    board_->Lease(MakeWorker(absl::StrCat("w", w)), "r", absl::Now() + absl::Minutes(1),
+                  [&replies, w](auto lease) { replies[w].set_value(std::move(lease)); });
+  }
+  // All polls wait when all tasks come: one dispatch could serve them all.
+  Running run(board_.get(), "j", Tasks(0, kPolls));
+  std::vector<v1::Lease> leases;
+  for (size_t w = 0; w < kPolls; ++w) {
+    const auto answer = answers[w].get();  // in the order in which they asked
+    ASSERT_TRUE(answer.ok() && answer->has_value());
+    leases.push_back(**answer);
+    if (w == 0) continue;
+    EXPECT_EQ(board_->leased(), 2);
+    for (size_t other = w + 1; other < kPolls; ++other) {
+      EXPECT_EQ(answers[other].wait_for(std::chrono::milliseconds(5)), std::future_status::timeout);
+    }
+    EXPECT_TRUE(board_->Complete(absl::StrCat("w", w - 1), Completion(leases[w - 1])).ok());
+  }
+  EXPECT_TRUE(board_->Complete("w5", Completion(leases[kPolls - 1])).ok());
+  EXPECT_TRUE(run.Join().ok());
+}
+
+TEST_F(TaskBoardTest, GivesTheHigherPriorityItsTasksFirst) {
+  for (const auto& [id, priority] :
+       {std::pair("low", -1), std::pair("a", 0), std::pair("b", 0), std::pair("high", 7)}) {
+    v1::Job job = SampleJob(id);
+    job.mutable_spec()->set_priority(priority);
+    OpenWithTasks(job, 2);
+  }
+  std::vector<std::string> order;
+  for (int w = 0; w < 8; ++w) order.push_back(Lease(absl::StrCat("w", w), absl::Seconds(5))->job());
+  EXPECT_THAT(order, testing::ElementsAre("high", "high", "a", "b", "a", "b", "low", "low"));
+}
+
+TEST_F(TaskBoardTest, GivesATaskToThoseOnlyWhoHaveWhatItsJobNeeds) {
+  v1::Job job = SampleJob("j");
+  job.mutable_spec()->mutable_requirements()->set_memory_bytes(100);
+  job.mutable_spec()->mutable_requirements()->set_runtime("libtorch");
+  OpenWithTasks(job, 1);
+  const auto ask = [this](const WorkerView& worker, absl::Duration wait) {
+    std::promise<absl::StatusOr<std::optional<v1::Lease>>> reply;
+    board_->Lease(worker, absl::StrCat("r", ++requests_), absl::Now() + wait,
+                  [&reply](auto lease) { reply.set_value(std::move(lease)); });
+    return (*reply.get_future().get()).has_value();
+  };
+  WorkerView worker = MakeWorker("w");
+  worker.capabilities.set_memory_bytes(100);
+  EXPECT_FALSE(ask(worker, absl::ZeroDuration()));
+  worker.capabilities.add_runtimes("libtorch 1.13.1");
+  worker.capabilities.set_memory_bytes(99);
+  EXPECT_FALSE(ask(worker, absl::ZeroDuration()));
+  worker.capabilities.set_memory_bytes(100);
+  EXPECT_TRUE(ask(worker, absl::Seconds(5)));
+}
+
+TEST_F(TaskBoardTest, AnswersCandidatesOfBeforeWithoutALease) {
+  const auto with_keys = [](std::vector<TaskRecord> tasks) {
+    for (TaskRecord& task : tasks) task.reuse_key = absl::StrCat("m:", task.episode % 2);
+    return tasks;
+  };
+  MakeJob("first");
+  {
+    Running run(board_.get(), "first", with_keys(Tasks(0, 1)));
+    EXPECT_TRUE(board_->Complete("w", Completion(*Lease("w", absl::Seconds(5)))).ok());
+    const auto records = run.Join();
+    ASSERT_TRUE(records.ok());
+    EXPECT_FALSE((*records)[0].reused());
+  }
+  MakeJob("second");
+  const auto at_once = board_->Run("second", with_keys(Tasks(2, 1)));
+  ASSERT_TRUE(at_once.ok()) << at_once.status();
+  EXPECT_TRUE((*at_once)[0].reused());
+  EXPECT_EQ((*at_once)[0].worker, "w");
+  EXPECT_EQ((*at_once)[0].result->measurement().top1(), 0);  // episode 0's
+  EXPECT_EQ(board_->leased(), 0);
+  EXPECT_THAT(*store_->Attempts("second"), IsEmpty());
+
+  // Of a generation only what is new is leased.
+  Running run(board_.get(), "second", with_keys(Tasks(4, 3)));
+  const v1::Lease lease = *Lease("v", absl::Seconds(5));
+  EXPECT_EQ(lease.episode(), 5);
+  EXPECT_FALSE(Lease("u").has_value());
+  EXPECT_TRUE(board_->Complete("v", Completion(lease)).ok());
+  const auto& records = run.Join();
+  ASSERT_TRUE(records.ok());
+  EXPECT_TRUE((*records)[0].reused());
+  EXPECT_EQ((*records)[1].worker, "v");
+  EXPECT_TRUE((*records)[2].reused());
+}
+
+TEST_F(TaskBoardTest, TakesAnInfeasibleCandidateInsteadOfAMeasurement) {
+  MakeJob("j");
+  Running run(board_.get(), "j", Tasks(0, 1));
+  const v1::Lease lease = *Lease("w", absl::Seconds(5));
+  v1::CompleteTaskRequest completion = Completion(lease);
+  completion.mutable_result()->set_infeasible("singular");
+  const absl::Status both = board_->Complete("w", completion);
+  EXPECT_TRUE(absl::IsInvalidArgument(both));
+  EXPECT_THAT(std::string(both.message()), HasSubstr("infeasible"));
+  completion.mutable_result()->clear_measurement();
+  completion.mutable_result()->clear_infeasible();
+  EXPECT_THAT(std::string(board_->Complete("w", completion).message()),
+              HasSubstr("result.measurement: missing for a task of kind TASK_KIND_EVALUATE"));
+  completion.mutable_result()->set_infeasible("singular");
+  EXPECT_TRUE(board_->Complete("w", completion).ok());  // refusals have not ended the lease
+  EXPECT_TRUE(board_->Complete("w", completion).ok());  // a repeat
+  const auto& records = run.Join();
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_EQ((*records)[0].result->infeasible(), "singular");
+  EXPECT_FALSE((*records)[0].result->has_measurement());
+}
+
+TEST_F(TaskBoardTest, OnlyCandidatesMayBeInfeasible) {
+  MakeJob("j");
+  for (const v1::TaskKind kind : {v1::TASK_KIND_BASELINE, v1::TASK_KIND_FINISH}) {
+    std::vector<TaskRecord> tasks = Tasks(0, 1);
+    tasks[0].kind = kind;
+    Running run(board_.get(), "j", tasks);
+    const v1::Lease lease = *Lease("w", absl::Seconds(5));
+    v1::CompleteTaskRequest completion = Completion(lease);
+    completion.mutable_result()->clear_measurement();
+    completion.mutable_result()->set_infeasible("singular");
+    const absl::Status status = board_->Complete("w", completion);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(v1::TaskKind_Name(kind)));
+    completion.mutable_result()->clear_infeasible();
+    completion.mutable_result()->mutable_measurement();
+    completion.mutable_result()->mutable_result();
+    EXPECT_TRUE(board_->Complete("w", completion).ok());
+    EXPECT_TRUE(run.Join().ok());
+  }
 }
 
 TEST_F(TaskBoardTest, ManyPollsShareTheTasksThatCome) {

@@ -1,4 +1,6 @@
 // WorkerService over a real socket: leases, epochs, lost workers.
+#include <thread>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
@@ -70,6 +72,22 @@ class WorkerServiceTest : public ServerTest {
     v1::CompleteTaskResponse response;
     grpc::ClientContext context;
     return FromGrpcStatus(workers_->CompleteTask(&context, request, &response));
+  }
+  // Registers a worker and has it take a task; its session.
+  std::string LeaseAs(const std::string& uuid) {
+    std::string session = *Register(Identity(uuid));
+    EXPECT_TRUE(Lease(session, uuid, 5000)->has_lease());
+    return session;
+  }
+  absl::Status Crash(const std::string& session, const std::string& message,
+                     bool from_outside = false) {
+    v1::ReportCrashRequest request;
+    request.set_session(session);
+    request.set_message(message);
+    request.set_from_outside(from_outside);
+    v1::ReportCrashResponse response;
+    grpc::ClientContext context;
+    return FromGrpcStatus(workers_->ReportCrash(&context, request, &response));
   }
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const std::string& session,
                                                   const std::vector<v1::LeaseRef>& leases) {
@@ -149,7 +167,7 @@ TEST_F(WorkerServiceTest, RenewsByHeartbeatAndListsWhatIsLost) {
   const v1::HeartbeatResponse response = *Heartbeat(session, {stale, Ref(lease)});
   ASSERT_THAT(response.lost(), SizeIs(1));
   EXPECT_EQ(response.lost(0).epoch(), 7);
-  EXPECT_EQ(response.heartbeat_ms(), 50);
+  EXPECT_EQ(response.heartbeat_ms(), 20);  // more often than an idle worker's 50
   v1::CancelJobRequest cancel;
   cancel.set_id(lease.job());
   v1::Job job;
@@ -180,17 +198,92 @@ TEST_F(WorkerServiceTest, MatchesNoWorkerOfOtherNumerics) {
   EXPECT_TRUE(Lease(session, "c", 300)->has_lease());
 }
 
-TEST_F(WorkerServiceTest, FailsTheJobWhenTooManyWorkersAreLost) {
+TEST_F(WorkerServiceTest, HoldsNoTaskToAccountForWorkersThatWereLost) {
+  v1::JobSpec spec = Spec();
+  spec.set_max_attempts(1);
+  const std::string id = Submit(spec, "r")->id();
+  const std::string session = *Register(Identity("w"));
+  v1::Lease lease;
+  for (int64_t epoch = 1; epoch <= 3; ++epoch) {
+    lease = Lease(session, absl::StrCat(epoch), 10'000)->lease();
+    EXPECT_EQ(lease.epoch(), epoch);
+  }
+  EXPECT_TRUE(Complete(session, lease).ok());
+}
+
+TEST_F(WorkerServiceTest, QuarantinesACandidateThatCrashesItsWorkers) {
   v1::JobSpec spec = Spec();
   spec.set_max_attempts(2);
   const std::string id = Submit(spec, "r")->id();
-  const std::string session = *Register(Identity("w"));
-  ASSERT_TRUE(Lease(session, "a")->has_lease());
-  ASSERT_TRUE(Lease(session, "b", 5000)->has_lease());
-  const v1::Job job = WaitForEnd(id);
+  ASSERT_TRUE(Crash(LeaseAs("a"), "killed by signal 15", /*from_outside=*/true).ok());
+  ASSERT_TRUE(Crash(LeaseAs("b"), "killed by signal 11").ok());
+  EXPECT_EQ(GetJob(id).state(), v1::JOB_STATE_BASELINE);
+  const std::string last = LeaseAs("c");
+  ASSERT_TRUE(Crash(last, "killed by signal 11 (Segmentation fault)").ok());
+  v1::Job job = WaitForEnd(id);
   EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
-  EXPECT_EQ(job.failure(), v1::FAILURE_REASON_LOST_WORKERS);
-  EXPECT_THAT(job.message(), HasSubstr("on worker w"));
+  EXPECT_EQ(job.failure(), v1::FAILURE_REASON_QUARANTINED);
+  EXPECT_THAT(job.message(), HasSubstr("on worker c"));
+  EXPECT_THAT(job.message(), HasSubstr("Segmentation fault"));
+  EXPECT_TRUE(absl::IsUnauthenticated(Crash(last, "again")));
+  EXPECT_EQ(job.episodes_done(), 0);
+
+  // A resumed job gets all its attempts anew.
+  v1::ResumeJobRequest resume;
+  resume.set_id(id);
+  grpc::ClientContext context;
+  ASSERT_TRUE(jobs_->ResumeJob(&context, resume, &job).ok());
+  ASSERT_TRUE(Crash(LeaseAs("d"), "killed by signal 11").ok());
+  FakeWorker worker(channel_, "healthy");
+  EXPECT_EQ(WaitForEnd(id).state(), v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(WorkerServiceTest, AsksWorkersToLeaveAndGivesThemNothingMore) {
+  const std::string busy = *Register(Identity("busy"));
+  ASSERT_TRUE(Submit(Spec(), "r").ok());
+  const v1::Lease lease = Lease(busy, "a")->lease();
+  const std::string idle = *Register(Identity("idle"));
+  absl::StatusOr<v1::LeaseTaskResponse> waited;
+  std::thread poll([&] { waited = Lease(idle, "b", 20'000); });
+  absl::SleepFor(absl::Milliseconds(100));
+
+  v1::DrainWorkersRequest request;
+  v1::DrainWorkersResponse response;
+  const auto drain = [&] {
+    grpc::ClientContext context;
+    return workers_->DrainWorkers(&context, request, &response);
+  };
+  EXPECT_EQ(drain().error_code(), grpc::StatusCode::INVALID_ARGUMENT);  // nobody is named
+  request.add_uuids("busy");
+  request.add_uuids("nobody");
+  EXPECT_EQ(drain().error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_FALSE(Heartbeat(busy, {Ref(lease)})->drain());
+  request.clear_uuids();
+  request.set_all(true);
+  ASSERT_TRUE(drain().ok());
+  EXPECT_THAT(response.uuids(), ElementsAre("busy", "idle"));
+  poll.join();  // did not wait for its 20 s
+  EXPECT_FALSE(waited->has_lease());
+  EXPECT_TRUE(Lease(idle, "c", 20'000)->drain());
+  EXPECT_TRUE(Heartbeat(busy, {Ref(lease)})->drain());
+  EXPECT_TRUE(Complete(busy, lease).ok());  // what it has, it finishes
+  EXPECT_FALSE(Lease(busy, "d", 500)->has_lease());
+  // It stays so when the connection was lost meanwhile.
+  EXPECT_TRUE(Lease(*Register(Identity("busy")), "e", 500)->drain());
+}
+
+TEST_F(WorkerServiceTest, GivesTasksOnlyToWorkersWithWhatTheJobRequires) {
+  v1::JobSpec spec = Spec();
+  spec.mutable_requirements()->set_memory_bytes(1000);
+  spec.mutable_requirements()->set_runtime("libtorch");
+  ASSERT_TRUE(Submit(spec, "r").ok());
+  v1::RegisterWorkerRequest identity = Identity("small");
+  identity.mutable_capabilities()->set_memory_bytes(999);
+  identity.mutable_capabilities()->add_runtimes("libtorch 1.13.1");
+  EXPECT_FALSE(Lease(*Register(identity), "a", 200)->has_lease());
+  identity.set_uuid("large");
+  identity.mutable_capabilities()->set_memory_bytes(1000);
+  EXPECT_TRUE(Lease(*Register(identity), "a", 2000)->has_lease());
 }
 
 TEST_F(WorkerServiceTest, TakesUpALeaseThatOutlivedTheServer) {
@@ -225,6 +318,29 @@ TEST_F(WorkerServiceTest, ListsWorkersWithTheirState) {
       EXPECT_EQ(worker.state(), v1::WORKER_STATE_LOST);
     }
   }
+  v1::ListWorkersRequest present;
+  present.set_present(true);
+  grpc::ClientContext second;
+  ASSERT_TRUE(workers_->ListWorkers(&second, present, &response).ok());
+  ASSERT_THAT(response.workers(), SizeIs(1));
+  EXPECT_EQ(response.workers(0).uuid(), "busy");
+  EXPECT_EQ(response.workers(0).progress().lease().task(), lease.task());
+}
+
+TEST_F(WorkerServiceTest, PagesThroughThoseWhoAreThere) {
+  for (const char* uuid : {"a", "b", "c", "d", "e"}) ASSERT_TRUE(Register(Identity(uuid)).ok());
+  v1::ListWorkersRequest request;
+  request.set_present(true);
+  request.set_page_size(2);
+  std::string seen;
+  do {
+    v1::ListWorkersResponse response;
+    grpc::ClientContext context;
+    ASSERT_TRUE(workers_->ListWorkers(&context, request, &response).ok());
+    for (const v1::Worker& worker : response.workers()) seen += worker.uuid();
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_EQ(seen, "abcde");
 }
 
 }  // namespace

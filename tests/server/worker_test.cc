@@ -1,6 +1,10 @@
 // The real worker against a real server, on a network small enough to measure in milliseconds.
 #include "server/worker/worker.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -189,6 +193,88 @@ TEST_F(WorkerTest, DrainsAndSaysGoodbye) {
   EXPECT_EQ(response.workers(0).state(), v1::WORKER_STATE_GONE);
 }
 
+TEST_F(WorkerTest, LeavesWhenItIsAskedTo) {
+  RunningWorker worker(MakeOptions("a"));
+  v1::DrainWorkersRequest request;
+  request.set_all(true);
+  v1::DrainWorkersResponse response;
+  while (response.uuids().empty()) {  // until it has registered
+    grpc::ClientContext context;
+    ASSERT_TRUE(workers_->DrainWorkers(&context, request, &response).ok());
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  const absl::Time start = absl::Now();
+  EXPECT_TRUE(worker.Join().ok());
+  EXPECT_LT(absl::Now() - start, absl::Seconds(5));  // although its poll would wait for 20
+}
+
+TEST_F(WorkerTest, TellsItsSupervisorOfEverySession) {
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  WorkerOptions options = MakeOptions("a");
+  options.session_fd = pipe_ends[1];
+  RunningWorker worker(options);
+  const auto read_line = [&] {
+    std::string line;
+    for (char c = 0; read(pipe_ends[0], &c, 1) == 1 && c != '\n';) line.push_back(c);
+    return line;
+  };
+  const std::string first = read_line();
+  v1::HeartbeatRequest request;
+  request.set_session(first);
+  v1::HeartbeatResponse response;
+  {
+    grpc::ClientContext context;
+    EXPECT_TRUE(workers_->Heartbeat(&context, request, &response).ok());
+  }
+  RestartServer();
+  EXPECT_NE(read_line(), first);
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
+}
+
+TEST_F(WorkerTest, StopsWithinASecondOfACancellation) {
+  options_.heartbeat = absl::Seconds(1);  // as it is in earnest
+  RestartServer();
+  RunningWorker worker(MakeOptions("a"));
+  v1::JobSpec spec = RealSpec(1000);
+  // Long evaluations: many images, over and over.
+  spec.mutable_evaluation()->set_reconstruction(v1::RECONSTRUCTION_STRONG);
+  spec.mutable_evaluation()->set_samples_per_layer(1'000'000);
+  const std::string id = Submit(spec, "long")->id();
+  while (GetJob(id).state() < v1::JOB_STATE_SEARCHING) absl::SleepFor(absl::Milliseconds(5));
+  const auto leased = [&] {
+    v1::ListWorkersResponse response;
+    grpc::ClientContext context;
+    EXPECT_TRUE(workers_->ListWorkers(&context, {}, &response).ok());
+    return response.workers(0).has_progress();
+  };
+  while (!leased()) absl::SleepFor(absl::Milliseconds(5));
+  v1::CancelJobRequest cancel;
+  cancel.set_id(id);
+  v1::Job job;
+  grpc::ClientContext context;
+  ASSERT_TRUE(jobs_->CancelJob(&context, cancel, &job).ok());
+  // The worker is free for another job: it gets and finishes one.
+  v1::JobSpec next = RealSpec(1);
+  EXPECT_EQ(WaitForEnd(Submit(next, "next")->id()).state(), v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(WorkerTest, KeepsItsCacheWithinTheLimitButForWhatWasUsedLately) {
+  const v1::JobSpec spec = RealSpec(1);
+  WorkerOptions options = MakeOptions("a");
+  options.cache_limit_bytes = 1;  // no room for anything
+  const std::string old = *(*ArtifactStore::Open(options.cache_folder))->Put("of last week");
+  const std::string path = *(*ArtifactStore::Open(options.cache_folder))->Path(old);
+  const timespec times[2] = {{.tv_sec = 1000, .tv_nsec = 0}, {.tv_sec = 1000, .tv_nsec = 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
+  RunningWorker worker(options);
+  EXPECT_EQ(WaitForEnd(Submit(spec, "one")->id()).state(), v1::JOB_STATE_SUCCEEDED);
+  const auto cache = *ArtifactStore::Open(options.cache_folder);
+  EXPECT_FALSE(cache->Contains(old));
+  EXPECT_TRUE(cache->Contains(spec.model()));  // another process may be about to open it
+}
+
 TEST_F(WorkerTest, GivesUpOnAServerThatStaysAway) {
   WorkerOptions options = MakeOptions("a");
   options.server.address = "unix:" + folder_.path() + "/nobody";
@@ -220,7 +306,8 @@ TEST(ArtifactCacheTest, SitsOutAnAbsentServerAsLongAsItIsToldTo) {
   nobody.address = "unix:" + folder.path() + "/nobody";
   const auto stub = v1::ArtifactService::NewStub(*MakeChannel(nobody));
   const auto path = [&](absl::Duration patience, bool cancelled) {
-    const auto cache = *ArtifactCache::Open(folder.path() + "/cache", "", stub.get(), patience);
+    const auto cache = *ArtifactCache::Open(
+        {.folder = folder.path() + "/cache", .patience = patience}, stub.get());
     const absl::Time start = absl::Now();
     const absl::Status status =
         cache

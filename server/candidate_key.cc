@@ -1,0 +1,42 @@
+#include "server/candidate_key.h"
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+
+namespace amc {
+namespace {
+
+// Grows whenever the evaluator's arithmetic changes: what older programs measured is then measured
+// anew.
+constexpr int kEvaluatorRevision = 1;
+
+}  // namespace
+
+std::string CandidateKey(const v1::JobSpec& spec, const std::string& numerics_id,
+                         const v1::Policy& policy) {
+  if (!spec.reuse() || numerics_id.empty()) return "";
+  v1::EvaluationSpec evaluation = spec.evaluation();
+  evaluation.clear_report_images();                     // of the winner alone
+  std::map<std::string, std::pair<int, int64_t>> kept;  // in one order, whatever the policy's
+  for (const v1::Decision& decision : policy.decisions()) {
+    kept[decision.target()] = {decision.granularity(), decision.kept()};
+  }
+  Sha256 hash;
+  const auto add = [&hash](const std::string& part) {
+    hash.Update(absl::StrCat(part.size(), ":", part));  // no two lists of parts give the same bytes
+  };
+  add(absl::StrCat(kEvaluatorRevision));
+  add(spec.data());
+  add(evaluation.SerializeAsString());
+  add(numerics_id);
+  for (const auto& [target, decision] : kept) {
+    add(target);
+    add(absl::StrCat(decision.first, " ", decision.second));
+  }
+  return absl::StrCat(spec.model(), ":", hash.HexDigest());
+}
+
+}  // namespace amc
