@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "base/file.h"
 #include "server/rpc/channel.h"
 
@@ -91,6 +93,46 @@ CLI::Validator Seed() {
   return Make("a whole number from 0 to 2^64 - 1", [](const std::string& text) {
     uint64_t value = 0;
     return absl::SimpleAtoi(text, &value);
+  });
+}
+
+std::optional<int64_t> ParseBytes(const std::string& text) {
+  const size_t end = std::min(text.find_first_not_of("0123456789."), text.size());
+  std::string unit = absl::AsciiStrToUpper(text.substr(end));
+  if (!unit.empty() && unit.back() == 'B') unit.pop_back();
+  double scale = 1;
+  if (!unit.empty()) {
+    const bool binary = unit.size() == 2 && unit[1] == 'I';
+    const size_t power = std::string("KMGTP").find(unit[0]);
+    if (power == std::string::npos || (unit.size() > 1 && !binary)) return std::nullopt;
+    scale = std::pow(binary ? 1024 : 1000, static_cast<double>(power + 1));
+  }
+  int64_t whole = 0;
+  if (scale == 1 && absl::SimpleAtoi(text.substr(0, end), &whole)) return whole;
+  double number = 0;
+  if (!absl::SimpleAtod(text.substr(0, end), &number)) return std::nullopt;
+  const double bytes = std::round(number * scale);
+  // 2^63: the nearest double to the greatest number.
+  if (bytes >= static_cast<double>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+  return static_cast<int64_t>(bytes);
+}
+
+CLI::Validator Bytes() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        const std::optional<int64_t> bytes = ParseBytes(text);
+        if (!bytes) return absl::StrCat(text, " is no number of bytes such as 500M, 20G or 1.5T");
+        text = absl::StrCat(*bytes);
+        return "";
+      },
+      "BYTES");
+}
+
+CLI::Validator Duration() {
+  return Make("a duration above 0 such as 15s, 500ms or 2m", [](const std::string& text) {
+    absl::Duration duration;
+    return absl::ParseDuration(text, &duration) && duration > absl::ZeroDuration() &&
+           duration < absl::InfiniteDuration();
   });
 }
 

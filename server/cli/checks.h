@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,10 @@ CLI::Validator Share();
 CLI::Validator Fraction();
 // A seed: a whole number from 0 to 2^64 - 1.
 CLI::Validator Seed();
+// Bytes with a decimal or binary unit ("20G", "512Mi", "640"), which the option gets as a number:
+// for Option::transform. And a duration above 0 ("15s", "500ms"), as absl::ParseDuration reads it.
+CLI::Validator Bytes();
+CLI::Validator Duration();
 // An address that a server can have.
 CLI::Validator Address();
 
@@ -35,6 +40,9 @@ std::vector<std::string> ShortEnumNames(const google::protobuf::EnumDescriptor& 
 std::string ShortEnumName(const google::protobuf::EnumValueDescriptor& value);
 // One of those names.
 CLI::Validator OneOf(const google::protobuf::EnumDescriptor& type);
+
+// The bytes that a text such as "1.5G" or "512Mi" means; none if it means none from 0 to 2^63 - 1.
+std::optional<int64_t> ParseBytes(const std::string& text);
 
 // OK if a file can be written at `path`: its folder is there and may be written to, and `path`
 // itself is no folder. Asked before work whose result would otherwise be lost.

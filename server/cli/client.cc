@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "server/cli/atomic_writer.h"
 #include "server/cli/checks.h"
 #include "server/cli/exit_status.h"
 
@@ -24,7 +25,7 @@ namespace amc {
 namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
-constexpr auto kCallTimeout = std::chrono::seconds(120);
+constexpr int kPage = 1000;
 
 // Hands the file's bytes to `consume` in chunks until it returns false.
 absl::Status ReadInChunks(const std::string& path,
@@ -98,7 +99,8 @@ Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientFlags& flags)
       flags_(flags),
       jobs_(v1::JobService::NewStub(channel_)),
       workers_(v1::WorkerService::NewStub(channel_)),
-      artifacts_(v1::ArtifactService::NewStub(channel_)) {}
+      artifacts_(v1::ArtifactService::NewStub(channel_)),
+      admin_(v1::AdminService::NewStub(channel_)) {}
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientFlags& flags) {
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = MakeChannel(flags.channel);
@@ -132,8 +134,9 @@ absl::Status Client::Check(const grpc::Status& status) const {
   return converted;
 }
 
-void Client::SetDeadline(grpc::ClientContext& context) {
-  context.set_deadline(std::chrono::system_clock::now() + kCallTimeout);
+void Client::SetDeadline(grpc::ClientContext& context) const {
+  context.set_deadline(std::chrono::system_clock::now() +
+                       absl::ToChronoMilliseconds(flags_.call_timeout));
 }
 
 absl::StatusOr<v1::Job> Client::GetJob(const std::string& id) {
@@ -190,22 +193,59 @@ absl::StatusOr<std::string> Client::Upload(const std::string& path, v1::Artifact
   return digest;
 }
 
-absl::Status Client::Download(const std::string& digest, const std::string& path) {
+absl::Status Client::Download(const std::string& digest, const std::string& path,
+                              const std::string& temporary,
+                              const std::function<void(int64_t bytes)>& progress) {
   grpc::ClientContext context;
   const CallScope scope(*this, context);
   if (!scope.may_begin()) return absl::CancelledError("interrupted");
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<AtomicWriter> writer,
+                       AtomicWriter::Open(path, temporary));
   v1::DownloadArtifactRequest request;
   request.set_digest(digest);
   const auto reader = artifacts_->DownloadArtifact(&context, request);
   v1::DownloadArtifactResponse response;
-  std::string bytes;
-  while (reader->Read(&response)) bytes += response.chunk();
-  AMC_RETURN_IF_ERROR(Check(reader->Finish()));
-  if (const std::string got = Sha256Hex(bytes); got != digest) {
+  absl::Status written;
+  while (written.ok() && reader->Read(&response)) {
+    written = writer->Append(response.chunk());
+    if (progress) progress(writer->size());
+  }
+  if (!written.ok()) context.TryCancel();
+  const absl::Status received = Check(reader->Finish());
+  AMC_RETURN_IF_ERROR(written);
+  AMC_RETURN_IF_ERROR(received);
+  if (const std::string got = writer->Digest(); got != digest) {
     return absl::DataLossError(
         absl::StrCat("artifact ", digest, ": the bytes received have digest ", got));
   }
-  return WriteFileAtomically(path, bytes);
+  return writer->Commit();
+}
+
+absl::StatusOr<std::vector<v1::Artifact>> Client::ListArtifacts() {
+  v1::ListArtifactsRequest request;
+  request.set_page_size(kPage);
+  std::vector<v1::Artifact> all;
+  do {
+    AMC_ASSIGN_OR_RETURN(const v1::ListArtifactsResponse page,
+                         Call(artifacts(), &v1::ArtifactService::Stub::ListArtifacts, request));
+    all.insert(all.end(), page.artifacts().begin(), page.artifacts().end());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return all;
+}
+
+absl::StatusOr<std::vector<v1::Worker>> Client::ListWorkers(bool present) {
+  v1::ListWorkersRequest request;
+  request.set_page_size(kPage);
+  request.set_present(present);
+  std::vector<v1::Worker> all;
+  do {
+    AMC_ASSIGN_OR_RETURN(const v1::ListWorkersResponse page,
+                         Call(workers(), &v1::WorkerService::Stub::ListWorkers, request));
+    all.insert(all.end(), page.workers().begin(), page.workers().end());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return all;
 }
 
 }  // namespace amc

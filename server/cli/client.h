@@ -1,14 +1,17 @@
 // A connection to the server: stubs, one way to call, artifacts up and down.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "amc/v1/admin.grpc.pb.h"
 #include "amc/v1/artifact.grpc.pb.h"
 #include "amc/v1/job.grpc.pb.h"
 #include "amc/v1/worker.grpc.pb.h"
@@ -27,6 +30,7 @@ namespace amc {
 struct ClientFlags {
   ChannelOptions channel;
   double timeout = 5;  // seconds to connect
+  absl::Duration call_timeout = absl::Minutes(2);
 };
 
 // --server ($AMC_SERVER), --token ($AMC_TOKEN), --tls-ca, --connect-timeout.
@@ -59,6 +63,7 @@ class Client {
   v1::JobService::Stub& jobs() { return *jobs_; }
   v1::WorkerService::Stub& workers() { return *workers_; }
   v1::ArtifactService::Stub& artifacts() { return *artifacts_; }
+  v1::AdminService::Stub& admin() { return *admin_; }
 
   // Calls a unary method: client.Call(&client.jobs(), &v1::JobService::Stub::GetJob, request).
   template <typename Stub, typename Request, typename Response>
@@ -86,12 +91,19 @@ class Client {
 
   // Sends the file unless the server has it; returns its digest.
   absl::StatusOr<std::string> Upload(const std::string& path, v1::ArtifactKind kind);
-  // Fetches the artifact, verifies its digest, replaces `path` in one step.
-  absl::Status Download(const std::string& digest, const std::string& path);
+  // Fetches the artifact into `temporary`, verifies its digest, renames it to `path`; `progress` is
+  // told how many bytes are there. Without `temporary` it is a name beside `path`.
+  absl::Status Download(const std::string& digest, const std::string& path,
+                        const std::string& temporary = "",
+                        const std::function<void(int64_t bytes)>& progress = nullptr);
+  // All artifacts that the server has, by digest.
+  absl::StatusOr<std::vector<v1::Artifact>> ListArtifacts();
+  // Who is there, or, unless `present`, ever was.
+  absl::StatusOr<std::vector<v1::Worker>> ListWorkers(bool present);
 
  private:
   Client(std::shared_ptr<grpc::Channel> channel, const ClientFlags& flags);
-  static void SetDeadline(grpc::ClientContext& context);
+  void SetDeadline(grpc::ClientContext& context) const;
 
   std::shared_ptr<grpc::Channel> channel_;
   ClientFlags flags_;
@@ -101,6 +113,7 @@ class Client {
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::WorkerService::Stub> workers_;
   std::unique_ptr<v1::ArtifactService::Stub> artifacts_;
+  std::unique_ptr<v1::AdminService::Stub> admin_;
 };
 
 }  // namespace amc

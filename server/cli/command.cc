@@ -45,8 +45,8 @@ CLI::App* AddSubcommand(CLI::App& root, const Command& command) {
   if (words.size() == 2) {
     const auto named = root.get_subcommands(
         [&](const CLI::App* candidate) { return candidate->get_name() == words[0]; });
-    parent = named.empty() ? root.add_subcommand(words[0]) : named.front();
-    parent->require_subcommand(1);
+    // "data" alone is no command; "workers" is one, and stands before "workers drain" in the table.
+    parent = named.empty() ? root.add_subcommand(words[0])->require_subcommand(1) : named.front();
   }
   CLI::App* app = parent->add_subcommand(words.back(), command.summary);
   app->footer(absl::StrCat("Example:\n  ", command.example));

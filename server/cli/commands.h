@@ -10,7 +10,10 @@ namespace amc {
 std::vector<Command> InspectCommands();  // inspect, init
 std::vector<Command> RunCommands();      // run
 std::vector<Command> SubmitCommands();   // submit, watch
-std::vector<Command> JobCommands();      // jobs, cancel, resume, delete, export, workers
+std::vector<Command> JobCommands();      // jobs, cancel, resume, delete, export
 std::vector<Command> HistoryCommands();  // history, best
+std::vector<Command> WorkerCommands();   // workers, workers drain
+std::vector<Command> TopCommands();      // top
+std::vector<Command> BackupCommands();   // backup
 
 }  // namespace amc

@@ -70,11 +70,15 @@ absl::Status History(const HistoryArgs& args) {
     } else if (args.json) {
       std::puts(ToJson(episode, false).c_str());
     } else {
-      table.AddRow({absl::StrCat(episode.number()), absl::StrFormat("%.4f", episode.reward()),
-                    Percent(episode.measurement().top1(), 2),
-                    absl::StrFormat("%.4f", episode.measurement().kl()),
+      const bool measured = episode.state() != v1::EPISODE_STATE_INFEASIBLE;
+      const v1::Measurement& measurement = episode.measurement();
+      table.AddRow({absl::StrCat(episode.number()),
+                    measured ? absl::StrFormat("%.4f", episode.reward()) : "",
+                    measured ? Percent(measurement.top1(), 2) : "",
+                    measured ? absl::StrFormat("%.4f", measurement.kl()) : "",
                     HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
-                    absl::StrFormat("%.2f", episode.seconds()), episode.note()});
+                    episode.reused() ? "" : absl::StrFormat("%.2f", episode.seconds()),
+                    EpisodeNote(episode)});
     }
   };
   AMC_RETURN_IF_ERROR(
@@ -126,10 +130,10 @@ absl::Status Best(const BestArgs& args) {
   }
   const v1::Episode& episode = best.episode();
   std::fputs(
-      absl::StrFormat("episode %d: reward %.4f, top-1 %s, %s MACs, %s parameters\n\n%s",
-                      episode.number(), episode.reward(), Percent(episode.measurement().top1(), 2),
-                      HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
-                      PreserveRatioBars(episode.steps()))
+      absl::StrFormat("episode %d%s: reward %.4f, top-1 %s, %s MACs, %s parameters\n\n%s",
+                      episode.number(), episode.reused() ? " (reused)" : "", episode.reward(),
+                      Percent(episode.measurement().top1(), 2), HumanCount(episode.cost().macs()),
+                      HumanCount(episode.cost().params()), PreserveRatioBars(episode.steps()))
           .c_str(),
       stdout);
   if (best.has_result()) {

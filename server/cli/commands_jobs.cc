@@ -1,12 +1,10 @@
-// jobs, cancel, resume, delete, export, workers: asking a server, one call each.
+// jobs, cancel, resume, delete, export: asking a server, one call each.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "server/cli/checks.h"
 #include "server/cli/client.h"
@@ -30,15 +28,10 @@ struct JobArgs {
   bool json = false;
 };
 
-std::string LocalTime(int64_t milliseconds) {
-  if (milliseconds <= 0) return "";
-  return absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(milliseconds),
-                          absl::LocalTimeZone());
-}
-
 void AddJobRow(const v1::Job& job, Table& table) {
   table.AddRow({job.id(), job.spec().name(), JobStateName(job.state()),
                 absl::StrCat(job.episodes_done(), "/", job.episodes_total()),
+                job.episodes_reused() > 0 ? absl::StrCat(job.episodes_reused()) : "",
                 job.best_episode() >= 0 && job.episodes_done() > 0
                     ? absl::StrFormat("%.4f", job.best_reward())
                     : "",
@@ -50,6 +43,7 @@ Table JobTable() {
                 {"name"},
                 {"state"},
                 {"episodes", Align::kRight},
+                {"reused", Align::kRight},
                 {"best reward", Align::kRight},
                 {"agent"},
                 {"submitted"}});
@@ -78,7 +72,8 @@ absl::Status Jobs(const JobArgs& args) {
   for (const v1::Job& job : all.jobs()) {
     AddJobRow(job, table);
     if (job.state() == v1::JOB_STATE_FAILED) {
-      absl::StrAppend(&notes, "\njob ", job.id(), " failed: ", job.message(), "\n");
+      absl::StrAppend(&notes, "\njob ", job.id(), " failed: ", job.message(), "\n",
+                      FailureHint(job, ResumeHint(job)), "\n");
     }
   }
   if (!all.next_page_token().empty()) {
@@ -140,7 +135,7 @@ absl::Status Export(const JobArgs& args) {
                                                        ? absl::StrCat(" failed: ", job.message())
                                                        : std::string(" was cancelled"),
                                                    ": it has no network to hand out")),
-        absl::StrCat("`amc resume ", job.id(), "` goes on with it."));
+        FailureHint(job, absl::StrCat("`amc resume ", job.id(), "` goes on with it.")));
   }
   if (!job.has_result()) {
     return WithHint(absl::FailedPreconditionError(absl::StrCat("job ", job.id(), " is ",
@@ -159,40 +154,6 @@ absl::Status Export(const JobArgs& args) {
                               Percent(job.result().original().top1(), 2))
                   .c_str());
   }
-  return absl::OkStatus();
-}
-
-absl::Status Workers(const JobArgs& args) {
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
-  v1::ListWorkersResponse all;
-  v1::ListWorkersRequest request;
-  do {
-    AMC_ASSIGN_OR_RETURN(
-        v1::ListWorkersResponse page,
-        client->Call(client->workers(), &v1::WorkerService::Stub::ListWorkers, request));
-    request.set_page_token(page.next_page_token());
-    all.MergeFrom(page);
-  } while (!request.page_token().empty());
-  all.clear_next_page_token();
-  if (args.json) {
-    PrintJson(all);
-    return absl::OkStatus();
-  }
-  Table table({{"worker"},
-               {"host"},
-               {"state"},
-               {"threads", Align::kRight},
-               {"completed", Align::kRight},
-               {"job"},
-               {"last seen"}});
-  for (const v1::Worker& worker : all.workers()) {
-    const std::string state = v1::WorkerState_Name(worker.state());
-    table.AddRow({worker.uuid(), worker.capabilities().hostname(),
-                  absl::AsciiStrToLower(state.substr(sizeof("WORKER_STATE_") - 1)),
-                  absl::StrCat(worker.capabilities().threads()), absl::StrCat(worker.completed()),
-                  worker.lease().job(), LocalTime(worker.last_seen_ms())});
-  }
-  std::fputs(table.ToString().c_str(), stdout);
   return absl::OkStatus();
 }
 
@@ -236,7 +197,6 @@ std::vector<Command> JobCommands() {
            [](CLI::App& app, JobArgs& args) {
              app.add_option("-o,--output", args.output, "The ONNX file to write")->required();
            }),
-      Make("workers", "List the server's workers", "amc workers", Workers, false),
   };
 }
 

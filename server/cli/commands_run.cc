@@ -206,6 +206,7 @@ class Run {
   absl::StatusOr<v1::Job> Follow(const std::string& id) {
     FollowOptions options;
     options.patience = kStallPatience;
+    options.news = [this] { return server_.tree().TakeNews(); };
     absl::StatusOr<v1::Job> job = FollowJob(client(), id, options);
     if (absl::IsResourceExhausted(job.status())) {
       return WithHint(job.status(),

@@ -21,10 +21,6 @@
 namespace amc {
 namespace {
 
-std::string ResumeHint(const v1::Job& job) {
-  return absl::StrCat("Its history is kept; `amc resume ", job.id(), "` goes on with it.");
-}
-
 // Prints how a followed job ended.
 absl::Status PrintEnd(const v1::Job& job, bool json) {
   if (json) {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "env/graph/zoo.h"
 #include "server/cli/checks.h"
@@ -60,6 +61,21 @@ void AddSource(CLI::App& app, SourceFlags& source, bool pack) {
                  "Mean of each channel, of pixels scaled to [0, 1]; measured if not given")
       ->expected(1, 16);
   app.add_option("--std", source.deviation, "Deviation of each channel, likewise")->expected(1, 16);
+}
+
+void AddBytes(CLI::App& app, const std::string& name, int64_t& bytes, const std::string& shown,
+              const std::string& what) {
+  app.add_option(name, bytes, what)->transform(Bytes())->default_str(shown);
+}
+
+void AddDuration(CLI::App& app, const std::string& name, absl::Duration& duration,
+                 const std::string& what) {
+  const auto set = [&duration](const std::string& text) {
+    return static_cast<void>(absl::ParseDuration(text, &duration));  // checked before
+  };
+  app.add_option_function<std::string>(name, set, what)
+      ->check(Duration())
+      ->default_str(absl::FormatDuration(duration));
 }
 
 // A command whose arguments live as long as its action; `check` sees them before anything starts.
@@ -216,6 +232,18 @@ void AddServe(CLI::App& app, ServeArgs& args) {
   app.add_option("--max-running-jobs", args.max_running_jobs, "The others wait")
       ->check(WholeBetween(1, 1000))
       ->capture_default_str();
+  app.add_option("--max-jobs", args.max_unfinished_jobs,
+                 "Unfinished jobs at once, queued ones with them; more are refused")
+      ->check(WholeBetween(1, 1'000'000))
+      ->capture_default_str();
+  AddBytes(
+      app, "--disk-quota", args.disk_quota_bytes, "0",
+      "What all artifacts may take on disk, as in 200G; more are refused; 0: what the disk has");
+  AddDuration(app, "--lease-term", args.lease_term,
+              "A worker that is silent for so long loses its task to another");
+  AddDuration(app, "--heartbeat", args.heartbeat, "How often workers say that they live");
+  AddDuration(app, "--backoff", args.backoff,
+              "Before a candidate's second attempt; twice as long before each further one");
   app.add_option("--tls-cert", args.tls_certificate, "PEM; needed beyond this machine");
   app.add_option("--tls-key", args.tls_key, "PEM");
   app.add_option("--token", args.token, "What clients must send; needed beyond this machine")
@@ -234,6 +262,12 @@ void AddWorker(CLI::App& app, WorkerArgs& args) {
                  "Folder for downloaded models and data (default ~/.cache/amc)");
   app.add_option("--artifacts", args.artifacts_folder,
                  "The server's artifacts/ folder on a shared file system, read in place");
+  AddBytes(
+      app, "--cache-limit", args.cache_limit_bytes, "20G",
+      "What the cache may take on disk, as in 50G; what was used longest ago goes; 0: no limit");
+  AddBytes(app, "--memory", args.memory_bytes, "0",
+           "Memory that its tasks may use, as in 16G: jobs that need more go elsewhere; 0: this "
+           "machine's, or the cgroup's limit");
   app.add_option("--threads", args.threads, "Threads that it computes with")
       ->check(WholeBetween(1, 1024))
       ->capture_default_str();
@@ -241,6 +275,9 @@ void AddWorker(CLI::App& app, WorkerArgs& args) {
                  "Seconds without a server before it ends; 0: never")
       ->check(Between(0, std::numeric_limits<double>::infinity()))
       ->capture_default_str();
+  // Between processes of ours: in no help.
+  app.add_option("--session-fd", args.session_fd)->group("");
+  app.add_option("--news-fd", args.news_fd)->group("");
 }
 
 absl::Status CheckPrune(const PruneArgs& args) { return CheckOutputFile(args.output); }
@@ -266,6 +303,13 @@ absl::Status CheckTrain(const TrainArgs& args) {
 absl::Status CheckDataPack(const DataPackArgs& args) {
   AMC_RETURN_IF_ERROR(CheckSource(args.source));
   return CheckOutputFile(args.output);
+}
+
+absl::Status CheckServe(const ServeArgs& args) {
+  if (args.heartbeat < args.lease_term) return absl::OkStatus();
+  return UsageError(absl::StrCat(
+      "--heartbeat ", absl::FormatDuration(args.heartbeat), " is not shorter than --lease-term ",
+      absl::FormatDuration(args.lease_term), ": every lease would run out"));
 }
 
 absl::Status CheckWorker(const WorkerArgs& args) {
@@ -296,10 +340,11 @@ std::vector<Command> ComputeCommands(const ComputeHandlers& handlers) {
            "amc data pack --images cifar10/ --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 -o "
            "cifar.pack",
            handlers.data_pack, AddDataPack, CheckDataPack),
-      Make("serve", "Run the server", "amc serve --data-folder /var/lib/amc", handlers.serve,
-           AddServe),
-      Make("worker", "Measure candidates for a server", "amc worker --server 127.0.0.1:7070",
-           handlers.worker, AddWorker, CheckWorker),
+      Make("serve", "Run the server", "amc serve --data-folder /var/lib/amc --disk-quota 200G",
+           handlers.serve, AddServe, CheckServe),
+      Make("worker", "Measure candidates for a server; starts again after a crash",
+           "amc worker --server 127.0.0.1:7070 --memory 16G", handlers.worker, AddWorker,
+           CheckWorker),
   };
 }
 

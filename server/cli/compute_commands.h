@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/cli/command.h"
 
 namespace amc {
@@ -81,15 +82,24 @@ struct DataPackArgs {
 struct ServeArgs {
   std::string address, data_folder = "amc-data", tls_certificate, tls_key, token;
   int max_running_jobs = 2;
+  int max_unfinished_jobs = 1000;
+  int64_t disk_quota_bytes = 0;  // of all artifacts; 0: none
+  absl::Duration lease_term = absl::Seconds(15), heartbeat = absl::Seconds(1),
+                 backoff = absl::Seconds(1);
 };
 
 struct WorkerArgs {
   std::string server, ca_file, token, cache_folder, artifacts_folder;
   int threads = 1;
-  double give_up_after = 0;  // seconds without a server; 0: never
+  int64_t memory_bytes = 0;                    // what its tasks may use; 0: what there is
+  int64_t cache_limit_bytes = 20'000'000'000;  // of cache_folder; 0: none
+  double give_up_after = 0;                    // seconds without a server; 0: never
+  // Pipes that processes of ours give each other, below 0 where there is none: the worker process
+  // says its sessions to its supervisor, the supervisor its crashes to `amc run`.
+  int session_fd = -1, news_fd = -1;
 };
 
-// What runs each command. In `amc` all of them execute the engine.
+// What runs each command. In `amc` all of them execute the engine, or supervise it (worker).
 struct ComputeHandlers {
   std::function<absl::Status(const PruneArgs&)> prune;
   std::function<absl::Status(const InferArgs&)> infer;

@@ -38,14 +38,16 @@ absl::Status ExecEngine(int threads, int argc, char** argv) {
 
 }  // namespace
 
-absl::StatusOr<std::string> FindEngine() {
+absl::StatusOr<std::string> FindProgram(const std::string& name) {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error) return absl::InternalError(absl::StrCat("/proc/self/exe: ", error.message()));
-  const std::string engine = (self.parent_path() / "amc-engine").string();
-  if (::access(engine.c_str(), X_OK) != 0) return ErrnoToStatus(errno, "cannot execute", engine);
-  return engine;
+  const std::string program = (self.parent_path() / name).string();
+  if (::access(program.c_str(), X_OK) != 0) return ErrnoToStatus(errno, "cannot execute", program);
+  return program;
 }
+
+absl::StatusOr<std::string> FindEngine() { return FindProgram("amc-engine"); }
 
 absl::Status CheckEngineDevice(const std::string& device) {
   if (device == "cpu") return absl::OkStatus();

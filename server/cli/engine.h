@@ -10,7 +10,8 @@
 
 namespace amc {
 
-// amc-engine in the folder of this program. NotFound says where it was looked for.
+// A program ("amc", "amc-engine") in the folder of this one. NotFound says where it was looked for.
+absl::StatusOr<std::string> FindProgram(const std::string& name);
 absl::StatusOr<std::string> FindEngine();
 
 // OK if amc-engine can compute on "cpu" or "cuda"; FailedPrecondition with what to do otherwise.
@@ -25,7 +26,8 @@ int AvailableCores();
 // one malloc arena, and without OPENBLAS_CORETYPE, which some shells set to an older CPU's.
 std::vector<std::string> EngineEnvironment(int threads);
 
-// Handlers that replace this process by the engine with the same arguments.
+// Handlers that replace this process by the engine with the same arguments. `amc worker` has
+// another one (supervised_worker.h).
 ComputeHandlers ExecHandlers(int argc, char** argv);
 
 }  // namespace amc

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace amc {
@@ -13,6 +14,7 @@ namespace {
 
 constexpr char kUsageUrl[] = "amc/usage";
 constexpr char kInterruptedUrl[] = "amc/interrupted";
+constexpr char kReportedUrl[] = "amc/reported";
 constexpr char kHintUrl[] = "amc/hint";
 
 // Whether all that was printed so far left this process.
@@ -37,6 +39,13 @@ absl::Status InterruptedError(absl::string_view message) {
   return status;
 }
 
+absl::Status AlreadyReported(int code) {
+  if (code == kExitDone) return absl::OkStatus();
+  absl::Status status = absl::UnknownError(absl::StrCat("exit code ", code));
+  status.SetPayload(kReportedUrl, absl::Cord(absl::StrCat(code)));
+  return status;
+}
+
 absl::Status WithHint(absl::Status status, absl::string_view hint) {
   if (!status.ok() && !status.GetPayload(kHintUrl)) status.SetPayload(kHintUrl, absl::Cord(hint));
   return status;
@@ -44,6 +53,11 @@ absl::Status WithHint(absl::Status status, absl::string_view hint) {
 
 ExitCode ExitCodeOf(const absl::Status& status) {
   if (status.ok()) return kExitDone;
+  if (const auto reported = status.GetPayload(kReportedUrl)) {
+    int code = kExitFailed;
+    static_cast<void>(absl::SimpleAtoi(std::string(*reported), &code));
+    return static_cast<ExitCode>(code);
+  }
   if (status.GetPayload(kUsageUrl)) return kExitUsage;
   if (status.GetPayload(kInterruptedUrl)) return kExitInterrupted;
   return absl::IsUnavailable(status) ? kExitUnreachable : kExitFailed;
@@ -55,6 +69,7 @@ ExitCode ReportStatus(absl::string_view command, const absl::Status& status) {
     const absl::Status flushed = FlushOutput();
     return flushed.ok() ? code : ReportStatus(command, flushed);
   }
+  if (status.GetPayload(kReportedUrl)) return code;
   std::string text = absl::StrCat(command, ": ", status.message(), "\n");
   if (const auto hint = status.GetPayload(kHintUrl)) {
     absl::StrAppend(&text, std::string(*hint), "\n");

@@ -21,11 +21,15 @@ absl::Status UsageError(absl::string_view message);
 // The user stopped it: exits with kExitInterrupted.
 absl::Status InterruptedError(absl::string_view message);
 
+// Another process of ours has said on stderr what is wrong: nothing is written, and this process
+// exits with the other's code. kExitDone gives OK.
+absl::Status AlreadyReported(int code);
+
 // `status` with a line for people that says what to do next. OK stays OK; an earlier hint stays.
 absl::Status WithHint(absl::Status status, absl::string_view hint);
 
 // kExitDone for OK, kExitUsage for UsageError, kExitInterrupted for InterruptedError,
-// kExitUnreachable for Unavailable, else kExitFailed.
+// kExitUnreachable for Unavailable, AlreadyReported's own, else kExitFailed.
 ExitCode ExitCodeOf(const absl::Status& status);
 
 // Writes "amc COMMAND: message" and the hint to stderr; returns ExitCodeOf. OK writes nothing, but

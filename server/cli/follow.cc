@@ -14,6 +14,7 @@
 #include "server/cli/format.h"
 #include "server/cli/json.h"
 #include "server/cli/progress.h"
+#include "server/cli/report.h"
 #include "server/rpc/job_state.h"
 
 namespace amc {
@@ -37,19 +38,16 @@ bool IsStalled(const v1::JobEvent& event) {
 class Narrator {
  public:
   explicit Narrator(const v1::Job& job)
-      : job_(job), replayed_(job.last_sequence()), done_(job.episodes_done()) {}
+      : job_(job), replayed_(job.last_sequence()), done_(job.episodes_done()) {
+    TellState(job.state());
+  }
 
   void Tell(const v1::JobEvent& event) {
     const bool replay = event.sequence() > 0 && event.sequence() <= replayed_;
     switch (event.kind()) {
       case v1::EVENT_KIND_STATE:
         finishing_ = event.state() == v1::JOB_STATE_FINISHING;
-        if (replay) break;
-        if (finishing_) {
-          line_.Show("rebuilding the winner and measuring it", true);
-        } else if (event.state() == v1::JOB_STATE_BASELINE) {
-          line_.Show("measuring the original", true);
-        }
+        if (!replay) TellState(event.state());
         break;
       case v1::EVENT_KIND_BASELINE:
         line_.Say(absl::StrFormat("original: top-1 %s on %d images",
@@ -72,7 +70,17 @@ class Narrator {
     if (!IsWaiting(event)) waiting_for_.clear();
   }
 
+  // A line that stays.
+  void Say(const std::string& text) { line_.Say(text); }
+
  private:
+  void TellState(v1::JobState state) {
+    if (state == v1::JOB_STATE_BASELINE) line_.Show("measuring the original", true);
+    if (state == v1::JOB_STATE_FINISHING) {
+      line_.Show("rebuilding the winner and measuring it", true);
+    }
+  }
+
   // "MACs 49.9%": what the budget is on.
   std::string ShareOfOriginal() const {
     const bool params = job_.spec().budget().resource() == v1::RESOURCE_PARAMS;
@@ -86,13 +94,22 @@ class Narrator {
 
   void TellEpisode(const v1::JobEvent& event, bool replay) {
     const v1::Episode& episode = event.episode();
-    if (!best_ || event.best_episode() == episode.number()) best_ = episode;
+    const bool infeasible = episode.state() == v1::EPISODE_STATE_INFEASIBLE;
+    if (!infeasible && (!best_ || event.best_episode() == episode.number())) best_ = episode;
+    if (infeasible && !replay && ++infeasible_ == 1) {
+      line_.Say(absl::StrCat("episode ", episode.number(), " is ", EpisodeNote(episode),
+                             "; `amc history ", job_.id(), "` lists those that follow"));
+    }
     if (replay && episode.number() + 1 < done_) return;
     done_ = std::max(done_, episode.number() + 1);
     std::string text =
-        absl::StrFormat("episode %d/%d  best reward %.3f  accuracy %s  %s", episode.number() + 1,
-                        job_.episodes_total(), event.best_reward(),
-                        Percent(best_->measurement().top1()), ShareOfOriginal());
+        absl::StrFormat("episode %d/%d", episode.number() + 1, job_.episodes_total());
+    if (best_) {
+      absl::StrAppendFormat(&text, "  best reward %.3f  accuracy %s  %s", event.best_reward(),
+                            Percent(best_->measurement().top1()), ShareOfOriginal());
+    } else {
+      absl::StrAppend(&text, "  none could be measured yet");
+    }
     if (!replay) {  // fits into 80 columns
       absl::StrAppend(
           &text, "  ",
@@ -106,7 +123,7 @@ class Narrator {
   const int64_t replayed_;  // sequence number of the last event before this was made
   ProgressLine line_;
   EtaMeter meter_;
-  int64_t done_;
+  int64_t done_, infeasible_ = 0;
   std::optional<v1::Episode> best_;
   std::string waiting_for_;
   bool finishing_ = false, shown_ = false;
@@ -132,12 +149,38 @@ class StallTimer {
   absl::Time since_ = absl::InfiniteFuture();
 };
 
+std::vector<std::string> TakeNews(const FollowOptions& options) {
+  return options.news ? options.news() : std::vector<std::string>();
+}
+
 }  // namespace
 
 std::string JobStateName(v1::JobState state) {
   const std::string name = v1::JobState_Name(state);
   const std::string prefix = "JOB_STATE_";
   return absl::AsciiStrToLower(name.size() > prefix.size() ? name.substr(prefix.size()) : name);
+}
+
+std::string ResumeHint(const v1::Job& job) {
+  return absl::StrCat("Its history is kept; `amc resume ", job.id(), "` goes on with it.");
+}
+
+std::string FailureHint(const v1::Job& job, absl::string_view hint) {
+  switch (job.failure()) {
+    case v1::FAILURE_REASON_WEAK_BASELINE:
+      return "--allow-weak-baseline searches all the same.";
+    case v1::FAILURE_REASON_QUARANTINED:
+      return absl::StrCat("What the workers said before they crashed stands in their logs. ", hint);
+    case v1::FAILURE_REASON_LOST_WORKERS:
+      return absl::StrCat(
+          "Are the workers frozen, or cut off from the server? `amc workers --all` "
+          "says when each was last seen. ",
+          hint);
+    case v1::FAILURE_REASON_INFEASIBLE:
+      return absl::StrCat("`amc history ", job.id(), "` says why, candidate by candidate.");
+    default:
+      return std::string(hint);
+  }
 }
 
 absl::Status JobOutcome(const v1::Job& job, absl::string_view hint) {
@@ -149,9 +192,7 @@ absl::Status JobOutcome(const v1::Job& job, absl::string_view hint) {
     case v1::JOB_STATE_FAILED:
       return WithHint(
           absl::FailedPreconditionError(absl::StrCat("job ", job.id(), " failed: ", job.message())),
-          job.failure() == v1::FAILURE_REASON_WEAK_BASELINE
-              ? "--allow-weak-baseline searches all the same."
-              : hint);
+          FailureHint(job, hint));
     default:
       return absl::InternalError(
           absl::StrCat("job ", job.id(), " is still ", JobStateName(job.state())));
@@ -180,6 +221,7 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
         AMC_ASSIGN_OR_RETURN(job, client.GetJob(id));
       }
       if (narrator) {
+        for (const std::string& line : TakeNews(options)) narrator->Say(line);
         narrator->Tell(event);
       } else {
         std::fputs((ToJson(event, false) + "\n").c_str(), stdout);
@@ -190,6 +232,9 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
     const absl::Status status = client.Check(reader->Finish());
     if (status.ok()) {
       AMC_ASSIGN_OR_RETURN(job, client.GetJob(id));
+      if (narrator) {
+        for (const std::string& line : TakeNews(options)) narrator->Say(line);
+      }
       if (HasEnded(job.state())) return job;
     } else if (!absl::IsUnavailable(status)) {
       return status;

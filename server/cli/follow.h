@@ -1,7 +1,9 @@
 // Watching a job until it ends, with a progress line.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -17,6 +19,8 @@ struct FollowOptions {
   // How long the server may wait for something outside (a full disk) before it is an error here;
   // the job itself goes on waiting.
   absl::Duration patience = absl::InfiniteDuration();
+  // Lines that something else has to say, taken with every event and shown among the progress.
+  std::function<std::vector<std::string>()> news;
 };
 
 // Follows the job to its end, over lost connections too, and returns it as it ended. Cancelled when
@@ -28,7 +32,11 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
 // "succeeded", "searching": a state as people read it.
 std::string JobStateName(v1::JobState state);
 
-// OK if it succeeded; otherwise its failure, with `hint` on how to go on with it.
+// How to go on with a job on a server that has ended without a result.
+std::string ResumeHint(const v1::Job& job);
+// What to do about a failed job; `hint` on how to go on with it is part of that.
+std::string FailureHint(const v1::Job& job, absl::string_view hint);
+// OK if it succeeded; otherwise its failure, with what to do about it.
 absl::Status JobOutcome(const v1::Job& job, absl::string_view hint);
 
 }  // namespace amc

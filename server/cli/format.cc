@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 
 namespace amc {
 namespace {
@@ -54,6 +55,12 @@ std::string HumanDuration(double seconds) {
   return absl::StrFormat("%d h %02d min", whole / 3600, whole / 60 % 60);
 }
 
+std::string LocalTime(int64_t milliseconds) {
+  if (milliseconds <= 0) return "";
+  return absl::FormatTime("%Y-%m-%d %H:%M:%S", absl::FromUnixMillis(milliseconds),
+                          absl::LocalTimeZone());
+}
+
 std::string Percent(double fraction, int decimals) {
   return absl::StrFormat("%.*f%%", decimals, 100 * fraction);
 }
@@ -73,6 +80,15 @@ size_t DisplayWidth(absl::string_view text) {
   size_t width = 0;
   for (const char c : text) width += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
   return width;
+}
+
+std::string Clip(absl::string_view text, size_t columns) {
+  size_t seen = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if ((static_cast<unsigned char>(text[i]) & 0xC0) == 0x80) continue;
+    if (seen++ == columns) return std::string(text.substr(0, i));
+  }
+  return std::string(text);
 }
 
 std::string RoundTrip(double value) {

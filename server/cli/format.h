@@ -11,6 +11,7 @@ namespace amc {
 std::string HumanCount(int64_t count);                   // "40.55 M", "270.9 k", "640"
 std::string HumanBytes(int64_t bytes);                   // "1.09 MB", "640 B"; decimal units
 std::string HumanDuration(double seconds);               // "8 s", "2 min 05 s", "3 h 12 min"
+std::string LocalTime(int64_t milliseconds);             // "2026-11-20 22:15:01" of Unix time
 std::string Percent(double fraction, int decimals = 1);  // "49.9%"
 
 // A bar of `width` cells of which `fraction` (clipped to [0, 1]) are filled; plain ASCII where the
@@ -19,6 +20,9 @@ std::string Bar(double fraction, int width);
 
 // How many columns a terminal needs for `text`: its code points.
 size_t DisplayWidth(absl::string_view text);
+
+// The first `columns` code points of `text`.
+std::string Clip(absl::string_view text, size_t columns);
 
 // The shortest text that reads back as the same double ("0.1", "1e+20").
 std::string RoundTrip(double value);

@@ -22,13 +22,18 @@ std::string CanonicalLine(const v1::Episode& episode) {
     const v1::Decision& decision = episode.policy().decisions(i);
     absl::StrAppend(&line, i > 0 ? "," : "", JsonQuote(decision.target()), ":", decision.kept());
   }
-  const v1::Measurement& measured = episode.measurement();
   absl::StrAppend(&line, "},\"cost\":{\"macs\":", episode.cost().macs(),
-                  ",\"params\":", episode.cost().params(),
-                  "},\"measurement\":{\"top1\":", RoundTrip(measured.top1()),
-                  ",\"top5\":", RoundTrip(measured.top5()));
-  absl::StrAppend(&line, ",\"loss\":", RoundTrip(measured.loss()),
-                  ",\"kl\":", RoundTrip(measured.kl()), ",\"images\":", measured.images(),
+                  ",\"params\":", episode.cost().params(), "}");
+  if (episode.state() == v1::EPISODE_STATE_INFEASIBLE) {
+    absl::StrAppend(&line, ",\"state\":\"infeasible\",\"reason\":", JsonQuote(episode.infeasible()),
+                    "}");
+    return line;
+  }
+  const v1::Measurement& measured = episode.measurement();
+  absl::StrAppend(&line, ",\"measurement\":{\"top1\":", RoundTrip(measured.top1()),
+                  ",\"top5\":", RoundTrip(measured.top5()),
+                  ",\"loss\":", RoundTrip(measured.loss()));
+  absl::StrAppend(&line, ",\"kl\":", RoundTrip(measured.kl()), ",\"images\":", measured.images(),
                   ",\"macs\":", measured.cost().macs(), ",\"params\":", measured.cost().params(),
                   "}");
   absl::StrAppend(&line, ",\"reward\":", RoundTrip(episode.reward()), "}");

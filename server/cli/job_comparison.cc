@@ -65,8 +65,13 @@ v1::JobSpec WithDefaults(const v1::JobSpec& spec) {
 
 std::vector<std::string> Differences(const v1::JobSpec& resolved, const v1::JobSpec& wanted) {
   v1::JobSpec was = resolved, is = WithDefaults(wanted);
-  was.clear_name();
-  is.clear_name();
+  for (v1::JobSpec* spec : {&was, &is}) {
+    spec->clear_name();
+    spec->clear_priority();
+    spec->clear_max_workers();
+    spec->clear_requirements();
+    spec->clear_reuse();
+  }
   if (is.space().residual_path() == v1::RESIDUAL_PATH_UNSPECIFIED) {
     was.mutable_space()->clear_residual_path();
   }

@@ -13,7 +13,9 @@ namespace amc {
 v1::JobSpec WithDefaults(const v1::JobSpec& spec);
 
 // Where a resolved spec differs from what is wanted, a text for each field: "budget.ratio 0.5, this
-// command says 0.4". Names do not count, nor what becomes of residual paths unless `wanted` says.
+// command says 0.4". Names do not count, nor how a job shares the workers (priority, max_workers,
+// requirements, reuse), which changes nothing that it finds, nor what becomes of residual paths
+// unless `wanted` says.
 std::vector<std::string> Differences(const v1::JobSpec& resolved, const v1::JobSpec& wanted);
 
 }  // namespace amc

@@ -113,6 +113,10 @@ std::string NameOfField(const std::string& field, const JobFlags& flags, const v
       {"evaluation.report_images", "--report-images", flags.report_images.has_value()},
       {"evaluation.batch_size", "--batch", flags.batch.has_value()},
       {"evaluation.threads", "--threads", flags.threads.has_value()},
+      {"priority", "--priority", flags.priority.has_value()},
+      {"max_workers", "--max-workers", flags.max_workers.has_value()},
+      {"requirements.memory_bytes", "--memory", flags.memory_bytes.has_value()},
+      {"requirements.runtime", "--runtime", flags.runtime.has_value()},
   };
   for (const Row& row : rows) {
     if (row.given && field == row.field) return row.flag;
@@ -219,6 +223,21 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
       ->check(WholeBetween(1, 1024));
   app.add_flag("--allow-weak-baseline", flags.allow_weak_baseline,
                "Search although the original is near chance");
+  app.add_option("--priority", flags.priority,
+                 defaulting("-100 to 100: workers go to higher ones first, equal ones take turns",
+                            defaults.priority()))
+      ->check(WholeBetween(-100, 100));
+  app.add_option("--max-workers", flags.max_workers,
+                 "Workers at once; default 0: as many as there are")
+      ->check(AtLeast(0));
+  app.add_option("--memory", flags.memory_bytes,
+                 "Only on workers that may use so much memory, as in 8G; default 0: on any")
+      ->transform(Bytes());
+  app.add_option("--runtime", flags.runtime,
+                 "Only on workers that measure with it: libtorch, or with a version \"libtorch "
+                 "1.13.1\"; default any");
+  app.add_flag("--no-reuse", flags.no_reuse,
+               "Measure every candidate, also those that earlier jobs have measured");
   app.add_option("--set", flags.settings,
                  "Any field of the job file: --set search.ddpg.warmup_episodes=20")
       ->allow_extra_args(false);
@@ -272,12 +291,17 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   Collect(assignments, "evaluation.device", flags.device);
   Collect(assignments, "evaluation.batch_size", flags.batch);
   Collect(assignments, "evaluation.threads", flags.threads);
+  Collect(assignments, "priority", flags.priority);
+  Collect(assignments, "max_workers", flags.max_workers);
+  Collect(assignments, "requirements.memory_bytes", flags.memory_bytes);
+  Collect(assignments, "requirements.runtime", flags.runtime);
   for (const std::string& group : flags.frozen) {
     assignments.push_back(absl::StrCat("space.frozen=", group));
   }
   if (flags.no_land) assignments.emplace_back("budget.land=false");
   if (flags.bf16) assignments.emplace_back("evaluation.precision=bf16");
   if (flags.allow_weak_baseline) assignments.emplace_back("allow_weak_baseline=true");
+  if (flags.no_reuse) assignments.emplace_back("reuse=false");
   assignments.insert(assignments.end(), flags.settings.begin(), flags.settings.end());
   for (const std::string& assignment : assignments) {
     AMC_RETURN_IF_ERROR(SetField(assignment, spec));

@@ -26,12 +26,12 @@ struct JobFlags {
   std::optional<std::string> resource, agent, metric, reward, criterion, reconstruction, device;
   std::optional<uint64_t> seed;
   std::optional<int64_t> episodes, parallel_episodes, channel_multiple, reward_images,
-      report_images, batch, threads;
+      report_images, batch, threads, priority, max_workers, memory_bytes;
   std::optional<double> min_preserve_ratio;
   std::vector<std::string> frozen;
-  std::optional<std::string> residual_path;
+  std::optional<std::string> residual_path, runtime;
   std::vector<std::string> settings;  // FIELD=VALUE
-  bool no_land = false, bf16 = false, allow_weak_baseline = false;
+  bool no_land = false, bf16 = false, allow_weak_baseline = false, no_reuse = false;
 };
 
 // All but the model, which is a positional argument of its commands.

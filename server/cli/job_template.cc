@@ -87,10 +87,23 @@ $GROUPS
     // Of each worker.
     "threads": 1
   },
-  // Executions of one candidate before the job fails.
+  // Of one candidate: errors, or crashes of workers, before the job stops.
   "max_attempts": 3,
   // Search although the original is near chance.
-  "allow_weak_baseline": false
+  "allow_weak_baseline": false,
+  // How the job shares the workers; nothing below changes what it finds.
+  // -100 to 100: higher ones first, equal ones take turns.
+  "priority": 0,
+  // At once; 0: as many as there are.
+  "max_workers": 0,
+  "requirements": {
+    // What a worker's tasks may use; 0: any.
+    "memory_bytes": 0,
+    // "libtorch", or with a version "libtorch 1.13.1"; empty: any.
+    "runtime": ""
+  },
+  // Answer candidates that were measured before, for any job, from the store.
+  "reuse": true
 }
 )";
 

@@ -1,5 +1,5 @@
 // amc: what people type. Starts in milliseconds because it is torch-free: commands that compute
-// execute amc-engine, the others talk gRPC or do arithmetic on the graph.
+// execute amc-engine (`worker` supervises it), the others talk gRPC or do arithmetic on the graph.
 //
 //   amc run resnet20.onnx --data cifar.pack --budget 0.5 -o out
 //   amc inspect resnet20.onnx
@@ -10,13 +10,18 @@
 #include "server/cli/commands.h"
 #include "server/cli/compute_commands.h"
 #include "server/cli/engine.h"
+#include "server/cli/supervised_worker.h"
 
 int main(int argc, char** argv) {
   amc::SetMinLogSeverity(amc::LogSeverity::kWarning);
+  amc::ComputeHandlers handlers = amc::ExecHandlers(argc, argv);
+  handlers.worker = [argc, argv](const amc::WorkerArgs& args) {
+    return amc::SuperviseWorker(args, argc, argv);
+  };
   std::vector<amc::Command> commands;
-  for (auto family : {amc::RunCommands(), amc::InspectCommands(),
-                      amc::ComputeCommands(amc::ExecHandlers(argc, argv)), amc::SubmitCommands(),
-                      amc::JobCommands(), amc::HistoryCommands()}) {
+  for (auto family : {amc::RunCommands(), amc::InspectCommands(), amc::ComputeCommands(handlers),
+                      amc::SubmitCommands(), amc::JobCommands(), amc::HistoryCommands(),
+                      amc::WorkerCommands(), amc::TopCommands(), amc::BackupCommands()}) {
     commands.insert(commands.end(), std::make_move_iterator(family.begin()),
                     std::make_move_iterator(family.end()));
   }

@@ -1,16 +1,12 @@
 #include "server/cli/private_server.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "server/cli/engine.h"
@@ -21,9 +17,10 @@ namespace {
 constexpr absl::Duration kStartPatience = absl::Seconds(60);
 constexpr absl::Duration kStopPatience = absl::Seconds(3);
 
-// The engine's environment, without what is meant for another server.
-std::vector<std::string> ChildEnvironment(int threads) {
-  std::vector<std::string> environment = EngineEnvironment(threads);
+// The engine's environment, without what is meant for another server. Workers set their own number
+// of threads.
+std::vector<std::string> ChildEnvironment() {
+  std::vector<std::string> environment = EngineEnvironment(1);
   std::erase_if(environment, [](const std::string& variable) {
     return absl::StartsWith(variable, "AMC_TOKEN=") || absl::StartsWith(variable, "AMC_SERVER=");
   });
@@ -31,26 +28,6 @@ std::vector<std::string> ChildEnvironment(int threads) {
 }
 
 }  // namespace
-
-// Held as long as it lives, so that two do not work in one folder.
-class PrivateServer::FolderLock {
- public:
-  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0) return ErrnoToStatus(errno, "cannot open", path);
-    auto lock = std::unique_ptr<FolderLock>(new FolderLock(fd));
-    if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(path, ": another `amc run` is working in this folder"));
-    }
-    return lock;
-  }
-  ~FolderLock() { ::close(fd_); }
-
- private:
-  explicit FolderLock(int fd) : fd_(fd) {}
-  const int fd_;
-};
 
 PrivateServer::PrivateServer(const std::string& folder) {
   std::error_code error;
@@ -62,22 +39,26 @@ PrivateServer::~PrivateServer() { Stop(); }
 absl::Status PrivateServer::Start() {
   AMC_RETURN_IF_ERROR(MakeDirectories(state_folder()));
   AMC_RETURN_IF_ERROR(MakeDirectories(log_folder()));
-  AMC_ASSIGN_OR_RETURN(lock_, FolderLock::Take(state_folder() + "/lock"));
+  AMC_ASSIGN_OR_RETURN(lock_, FolderLock::Take(state_folder() + "/lock",
+                                               "another `amc run` is working in this folder"));
   address_ = default_address();
   if (!CheckAddress(address_).ok()) {
     AMC_ASSIGN_OR_RETURN(socket_folder_, TempDirectory::Create("amc-run"));
     address_ = absl::StrCat("unix:", socket_folder_->path(), "/socket");
   }
-  AMC_RETURN_IF_ERROR(StartProcess(
-      "server", "server", 1, {"serve", "--address", address_, "--data-folder", data_folder()}));
+  AMC_ASSIGN_OR_RETURN(std::string engine, FindEngine());
+  AMC_RETURN_IF_ERROR(StartProcess("server", {std::move(engine), "serve", "--address", address_,
+                                              "--data-folder", data_folder()}));
   return Connect();
 }
 
 absl::Status PrivateServer::StartWorker(int64_t number, int threads) {
+  AMC_ASSIGN_OR_RETURN(std::string amc, FindProgram("amc"));
   return StartProcess(
-      absl::StrCat("worker ", number), absl::StrCat("worker-", number), threads,
-      {"worker", "--server", address_, "--threads", absl::StrCat(threads), "--cache",
-       state_folder() + "/cache", "--artifacts", data_folder() + "/artifacts"});
+      absl::StrCat("worker ", number),
+      {std::move(amc), "worker", "--server", address_, "--threads", absl::StrCat(threads),
+       "--cache", state_folder() + "/cache", "--artifacts", data_folder() + "/artifacts"},
+      "--news-fd");
 }
 
 void PrivateServer::Stop() {
@@ -86,14 +67,15 @@ void PrivateServer::Stop() {
   tree_.Stop(kStopPatience);
 }
 
-absl::Status PrivateServer::StartProcess(const std::string& name, const std::string& log,
-                                         int threads, std::vector<std::string> arguments) {
-  AMC_ASSIGN_OR_RETURN(std::string engine, FindEngine());
-  arguments.insert(arguments.begin(), std::move(engine));
+absl::Status PrivateServer::StartProcess(const std::string& name,
+                                         std::vector<std::string> arguments,
+                                         const std::string& news_option) {
+  const std::string log = absl::StrReplaceAll(name, {{" ", "-"}});
   return tree_.Start({.name = name,
                       .arguments = std::move(arguments),
-                      .environment = ChildEnvironment(threads),
-                      .log_path = absl::StrCat(log_folder(), "/", log, ".log")});
+                      .environment = ChildEnvironment(),
+                      .log_path = absl::StrCat(log_folder(), "/", log, ".log"),
+                      .news_option = news_option});
 }
 
 absl::Status PrivateServer::Connect() {

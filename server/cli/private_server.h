@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/file.h"
 #include "server/cli/client.h"
+#include "server/cli/folder_lock.h"
 #include "server/cli/process_tree.h"
 
 namespace amc {
@@ -28,7 +29,8 @@ class PrivateServer {
   // until it answers. FailedPrecondition when another works in the folder; tree().status() when it
   // is not OK any more; Internal, with the log's name, when the server stays mute.
   absl::Status Start();
-  // A worker process beside it, numbered from 1.
+  // A supervised worker beside it (supervised_worker.h), numbered from 1. Its crashes are news of
+  // the tree; that it cannot go on, for good, is its status.
   absl::Status StartWorker(int64_t number, int threads);
   // Ends the children in order.
   void Stop();
@@ -43,11 +45,10 @@ class PrivateServer {
   Client& client() { return *client_; }  // after Start
 
  private:
-  class FolderLock;
-
   std::string state_folder() const { return folder_ + "/.amc"; }
-  absl::Status StartProcess(const std::string& name, const std::string& log, int threads,
-                            std::vector<std::string> arguments);
+  // `name` is the process's in messages and, with a dash for its blank, its log's.
+  absl::Status StartProcess(const std::string& name, std::vector<std::string> arguments,
+                            const std::string& news_option = "");
   absl::Status Connect();
 
   std::string folder_, address_;

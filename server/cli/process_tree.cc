@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,10 +13,13 @@
 #include <fstream>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
+#include "base/status_macros.h"
+#include "server/cli/child_process.h"
 
 namespace amc {
 namespace {
@@ -31,14 +33,6 @@ sigset_t StopSignals() {
   sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
   return set;
-}
-
-std::vector<char*> Pointers(const std::vector<std::string>& strings) {
-  std::vector<char*> pointers;
-  pointers.reserve(strings.size() + 1);
-  for (const std::string& string : strings) pointers.push_back(const_cast<char*>(string.c_str()));
-  pointers.push_back(nullptr);
-  return pointers;
 }
 
 std::string HowItEnded(int status) {
@@ -76,30 +70,35 @@ ProcessTree::~ProcessTree() {
 absl::Status ProcessTree::Start(const ChildOptions& options) {
   const int log = ::open(options.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return ErrnoToStatus(errno, "cannot write log", options.log_path);
-  // Between fork and exec only calls that are safe in a process with threads: prepare all before.
-  const std::vector<char*> arguments = Pointers(options.arguments);
-  const std::vector<char*> environment = Pointers(options.environment);
-  sigset_t none;
-  sigemptyset(&none);
-  const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(127);  // it died before prctl
-    ::setpgid(0, 0);  // Ctrl-C goes to this process alone, which stops its children in order
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    ::dup2(log, STDOUT_FILENO);
-    ::dup2(log, STDERR_FILENO);
-    if (const int null = ::open("/dev/null", O_RDONLY); null >= 0) ::dup2(null, STDIN_FILENO);
-    ::execve(arguments[0], arguments.data(), environment.data());
-    ::_exit(127);
+  const absl::Cleanup close_log = [log] { ::close(log); };
+  SpawnOptions spawn = {
+      .arguments = options.arguments, .environment = options.environment, .output = log};
+  Child child;
+  child.options = options;
+  if (!options.news_option.empty()) {
+    AMC_ASSIGN_OR_RETURN(child.news, LinePipe::Open());
+    spawn.inherited = child.news->writing_end();
+    spawn.arguments.push_back(absl::StrCat(options.news_option, "=", spawn.inherited));
   }
-  const int error = errno;
-  ::close(log);
-  if (pid < 0) return ErrnoToStatus(error, "cannot start", options.name);
+  absl::StatusOr<pid_t> pid = Spawn(spawn);
+  AMC_RETURN_IF_ERROR(Annotate(pid.status(), options.name));
+  child.pid = *pid;
+  if (child.news) child.news->CloseWritingEnd();
   MutexLock lock(&mutex_);
-  children_.push_back({options, pid});
+  children_.push_back(std::move(child));
   return absl::OkStatus();
+}
+
+std::vector<std::string> ProcessTree::TakeNews() {
+  MutexLock lock(&mutex_);
+  std::vector<std::string> news;
+  for (const Child& child : children_) {
+    if (!child.news) continue;
+    for (const std::string& line : child.news->Read()) {
+      news.push_back(absl::StrCat(child.options.name, ": ", line));
+    }
+  }
+  return news;
 }
 
 absl::Status ProcessTree::status() const {
@@ -177,7 +176,7 @@ void ProcessTree::Stop(absl::Duration patience) {
     later.swap(children_);
   }
   if (!later.empty()) {
-    first.push_back(later.front());
+    first.push_back(std::move(later.front()));
     later.erase(later.begin());
   }
   StopTogether(std::move(later), patience);

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "server/cli/line_pipe.h"
 
 namespace amc {
 
@@ -20,6 +21,7 @@ struct ChildOptions {
   std::vector<std::string> arguments;    // with the program's path first
   std::vector<std::string> environment;  // "NAME=VALUE"
   std::string log_path;                  // stdout and stderr are appended to it
+  std::string news_option = "";          // if any, gets the number of a pipe for lines of news
 };
 
 // Start, Stop and destruction from the thread that made it; the rest is thread-safe.
@@ -38,6 +40,9 @@ class ProcessTree {
   // itself.
   absl::Status status() const;
 
+  // What children have written to their pipes since the last call: "worker 1: LINE".
+  std::vector<std::string> TakeNews();
+
   // `stop` is called once, from another thread, as soon as status() is not OK (at once if it is so
   // already); null forgets it, after which it is not running. It must not call this object.
   void OnStop(std::function<void()> stop);
@@ -51,6 +56,7 @@ class ProcessTree {
   struct Child {
     ChildOptions options;
     int pid = 0;
+    std::unique_ptr<LinePipe> news;  // null without a news_option
   };
   void Watch();
   void StopTogether(std::vector<Child> children, absl::Duration patience);

@@ -1,6 +1,5 @@
 #include "server/cli/progress.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/cli/format.h"
+#include "server/cli/terminal.h"
 
 namespace amc {
 namespace {
@@ -16,22 +16,6 @@ namespace {
 constexpr absl::Duration kTerminalInterval = absl::Milliseconds(100);
 constexpr absl::Duration kPlainInterval = absl::Seconds(10);
 constexpr absl::Duration kTogether = absl::Milliseconds(50);
-
-size_t TerminalColumns() {
-  winsize size{};
-  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return size.ws_col;
-}
-
-// The first `columns` code points.
-std::string Clip(const std::string& text, size_t columns) {
-  size_t seen = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xC0) == 0x80) continue;
-    if (seen++ == columns) return text.substr(0, i);
-  }
-  return text;
-}
 
 }  // namespace
 
@@ -41,7 +25,9 @@ ProgressLine::ProgressLine()
 
 void ProgressLine::Write(const std::string& text) {
   if (terminal_) {
-    std::fputs(absl::StrCat("\r\x1b[K", Clip(text, TerminalColumns() - 1)).c_str(), stderr);
+    std::fputs(
+        absl::StrCat("\r\x1b[K", Clip(text, SizeOfTerminal(STDERR_FILENO).columns - 1)).c_str(),
+        stderr);
     open_ = true;
   } else {
     std::fputs(absl::StrCat(text, "\n").c_str(), stderr);
@@ -74,17 +60,26 @@ void ProgressLine::Finish() {
   open_ = false;
 }
 
-std::string EtaMeter::Eta(int64_t done, int64_t total, absl::Time now) {
+void EtaMeter::Add(int64_t done, absl::Time now) {
   // What is reported together was done together.
   if (now - start_ < kTogether || done < done_at_start_) {
     start_ = done < done_at_start_ ? now : std::min(start_, now);
     done_at_start_ = done;
   }
+  done_ = done;
+}
+
+double EtaMeter::PerSecond(absl::Time now) const {
+  if (done_ <= done_at_start_ || now <= start_) return 0;
+  return static_cast<double>(done_ - done_at_start_) / absl::ToDoubleSeconds(now - start_);
+}
+
+std::string EtaMeter::Eta(int64_t done, int64_t total, absl::Time now) {
+  Add(done, now);
   if (done >= total) return absl::StrCat("ETA ", HumanDuration(0));
-  if (done <= done_at_start_) return "ETA ?";
-  const double each =
-      absl::ToDoubleSeconds(now - start_) / static_cast<double>(done - done_at_start_);
-  return absl::StrCat("ETA ", HumanDuration(each * static_cast<double>(total - done)));
+  const double speed = PerSecond(now);
+  if (speed <= 0) return "ETA ?";
+  return absl::StrCat("ETA ", HumanDuration(static_cast<double>(total - done) / speed));
 }
 
 }  // namespace amc

@@ -39,12 +39,16 @@ class ProgressLine {
 // what an earlier run did) says nothing of the rest. Thread-compatible.
 class EtaMeter {
  public:
-  // "ETA 1 min 20 s"; "ETA ?" until more is done than was at the first call.
+  // A report of how much is done.
+  void Add(int64_t done, absl::Time now = absl::Now());
+  // How fast it has gone since the first report; 0 until more is done than was then.
+  double PerSecond(absl::Time now = absl::Now()) const;
+  // Adds, and says "ETA 1 min 20 s", or "ETA ?" while the speed is not known.
   std::string Eta(int64_t done, int64_t total, absl::Time now = absl::Now());
 
  private:
   absl::Time start_ = absl::InfiniteFuture();
-  int64_t done_at_start_ = 0;
+  int64_t done_at_start_ = 0, done_ = 0;
 };
 
 }  // namespace amc

@@ -1,9 +1,11 @@
 #include "server/cli/report.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "server/cli/format.h"
 #include "server/cli/table.h"
 
@@ -25,6 +27,16 @@ std::string Points(double after, double before) {
 }
 
 }  // namespace
+
+std::string EpisodeNote(const v1::Episode& episode) {
+  std::vector<std::string> notes;
+  if (!episode.note().empty()) notes.push_back(episode.note());
+  if (episode.reused()) notes.emplace_back("reused");
+  if (episode.state() == v1::EPISODE_STATE_INFEASIBLE) {
+    notes.push_back(absl::StrCat("infeasible: ", episode.infeasible()));
+  }
+  return absl::StrJoin(notes, ", ");
+}
 
 std::string PreserveRatioBars(const google::protobuf::RepeatedPtrField<v1::Step>& steps) {
   size_t width = 0;

@@ -39,6 +39,11 @@ absl::Status RunServe(const ServeArgs& args) {
   options.address = args.address;
   options.data_folder = args.data_folder;
   options.max_running_jobs = args.max_running_jobs;
+  options.max_unfinished_jobs = args.max_unfinished_jobs;
+  options.disk_quota_bytes = args.disk_quota_bytes;
+  options.lease_term = args.lease_term;
+  options.heartbeat = args.heartbeat;
+  options.backoff = args.backoff;
   options.tls_certificate_file = args.tls_certificate;
   options.tls_key_file = args.tls_key;
   options.token = args.token;
@@ -57,7 +62,10 @@ absl::Status RunWorkerProcess(const WorkerArgs& args) {
   options.server.token = args.token;
   options.cache_folder = args.cache_folder.empty() ? DefaultCache() : args.cache_folder;
   options.artifacts_folder = args.artifacts_folder;
+  options.cache_limit_bytes = args.cache_limit_bytes;
+  options.memory_bytes = args.memory_bytes;
   options.threads = args.threads;
+  options.session_fd = args.session_fd;
   if (args.give_up_after > 0) options.give_up_after = absl::Seconds(args.give_up_after);
   return RunWorker(options);
 }

@@ -77,6 +77,41 @@ TEST(JobComparisonTest, WhatTheServerDecidesOfResidualPathsIsNoDifference) {
               ElementsAre("space.residual_path keep, this command says prune"));
 }
 
+TEST(JobComparisonTest, HowAJobSharesWorkersIsNoDifference) {
+  v1::JobSpec wanted = Spec(0.5);
+  wanted.set_priority(7);
+  wanted.set_max_workers(2);
+  wanted.mutable_requirements()->set_memory_bytes(1);
+  wanted.mutable_requirements()->set_runtime("libtorch");
+  wanted.set_reuse(false);
+  EXPECT_THAT(Differences(*ResolveJobSpec(Spec(0.5)), wanted), IsEmpty());
+}
+
+TEST(JobFlagsTest, SharingOfWorkersReachesTheSpec) {
+  JobFlags flags;
+  flags.model = "m.onnx";
+  flags.data = "d.pack";
+  flags.budget = 0.5;
+  flags.priority = -3;
+  flags.max_workers = 2;
+  flags.memory_bytes = 8'000'000'000;
+  flags.runtime = "libtorch 1.13.1";
+  flags.no_reuse = true;
+  const auto spec = MakeJobSpec(flags);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->priority(), -3);
+  EXPECT_EQ(spec->max_workers(), 2);
+  EXPECT_EQ(spec->requirements().memory_bytes(), 8'000'000'000);
+  EXPECT_EQ(spec->requirements().runtime(), "libtorch 1.13.1");
+  EXPECT_TRUE(spec->has_reuse());
+  EXPECT_FALSE(spec->reuse());
+  EXPECT_EQ(
+      std::string(InTermsOfFlags(FieldErrors({{"spec.requirements.memory_bytes", "too much"}}),
+                                 flags, *spec)
+                      .message()),
+      "--memory: too much");
+}
+
 TEST(JobFlagsTest, KnowsTheAgentsThereAre) { EXPECT_EQ(KnownAgents(), AgentNames()); }
 
 TEST(JobFlagsTest, AJobNeedsABudgetOrARewardThatWeighsCost) {
@@ -161,6 +196,27 @@ TEST(ChecksTest, RangesAreShortAndExact) {
   EXPECT_EQ(error(Seed(), "18446744073709551615"), "");
   EXPECT_NE(error(Seed(), "-1"), "");
   EXPECT_NE(error(Address(), "nonsense"), "");
+}
+
+TEST(ChecksTest, BytesHaveUnits) {
+  EXPECT_EQ(ParseBytes("640"), 640);
+  EXPECT_EQ(ParseBytes("9223372036854775807"), 9223372036854775807);
+  EXPECT_EQ(ParseBytes("20G"), 20'000'000'000);
+  EXPECT_EQ(ParseBytes("1.5tb"), 1'500'000'000'000);
+  EXPECT_EQ(ParseBytes("512Mi"), 512 << 20);
+  EXPECT_EQ(ParseBytes("1KiB"), 1024);
+  for (const char* wrong : {"", "G", "-1", "1X", "1GG", "1.2.3", "1e3", "9223372036854775808",
+                            "9999999T", "nan", "1 G", "i"}) {
+    EXPECT_EQ(ParseBytes(wrong), std::nullopt) << wrong;
+  }
+  std::string text = "2k";
+  EXPECT_EQ(Bytes()(text), "");
+  EXPECT_EQ(text, "2000");
+}
+
+TEST(ChecksTest, DurationsAreAboveZero) {
+  for (std::string text : {"15s", "500ms", "1h30m"}) EXPECT_EQ(Duration()(text), "") << text;
+  for (std::string text : {"", "15", "0s", "-1s", "inf", "soon"}) EXPECT_NE(Duration()(text), "");
 }
 
 TEST(ChecksTest, OutputFilesNeedAFolder) {

@@ -59,6 +59,26 @@ TEST_F(ProcessTreeTest, TellsThatAProgramCannotBeStarted) {
           .ok());
 }
 
+TEST_F(ProcessTreeTest, PassesOnNews) {
+  ProcessTree tree;
+  ASSERT_TRUE(
+      tree.Start({.name = "worker 1",
+                  .arguments = {"/bin/sh", "-c",
+                                "echo started again >/proc/self/fd/${1#--news=}; sleep 60", "sh"},
+                  .environment = {},
+                  .log_path = log_,
+                  .news_option = "--news"})
+          .ok());
+  std::vector<std::string> news;
+  for (int i = 0; i < 1000 && news.empty(); ++i) {
+    absl::SleepFor(absl::Milliseconds(20));
+    news = tree.TakeNews();
+  }
+  EXPECT_THAT(news, testing::ElementsAre("worker 1: started again"));
+  EXPECT_THAT(tree.TakeNews(), testing::IsEmpty());
+  EXPECT_TRUE(tree.status().ok());
+}
+
 TEST_F(ProcessTreeTest, StopsPolitelyFirst) {
   ProcessTree tree;
   ASSERT_TRUE(

@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/cli/exit_status.h"
+#include "server/cli/follow.h"
 #include "server/cli/format.h"
 #include "server/cli/history.h"
 #include "server/cli/progress.h"
@@ -49,6 +50,12 @@ TEST(FormatTest, DoublesReadBackToTheSameBits) {
   EXPECT_EQ(RoundTrip(NAN), "null");
 }
 
+TEST(FormatTest, ClipsByCodePoints) {
+  EXPECT_EQ(Clip("héé", 2), "hé");
+  EXPECT_EQ(Clip("hé", 9), "hé");
+  EXPECT_EQ(Clip("h", 0), "");
+}
+
 TEST(FormatTest, JsonStringsEscapeWhatTheyMust) {
   EXPECT_EQ(JsonQuote("a\"b\\c\nd"), R"("a\"b\\c\u000ad")");
 }
@@ -81,6 +88,17 @@ TEST(EtaTest, TimesOnlyWhatComesAfterTheFirstReport) {
   EXPECT_EQ(meter.Eta(60, 60, start + absl::Seconds(9)), "ETA 0.0 s");
 }
 
+TEST(EtaTest, KnowsTheSpeed) {
+  const absl::Time start = absl::FromUnixSeconds(1'000'000);
+  EtaMeter meter;
+  EXPECT_EQ(meter.PerSecond(start), 0);
+  meter.Add(40, start);
+  EXPECT_EQ(meter.PerSecond(start + absl::Seconds(5)), 0);
+  meter.Add(43, start + absl::Seconds(6));
+  EXPECT_EQ(meter.PerSecond(start + absl::Seconds(6)), 0.5);
+  EXPECT_EQ(meter.PerSecond(start + absl::Seconds(12)), 0.25);
+}
+
 TEST(EtaTest, BeginsAnewWithANewCount) {
   const absl::Time start = absl::FromUnixSeconds(1'000'000);
   EtaMeter meter;
@@ -96,6 +114,14 @@ TEST(ExitStatusTest, CodesFollowTheDesign) {
   EXPECT_EQ(ExitCodeOf(WithHint(UsageError("bad flag"), "do this")), 2);
   EXPECT_EQ(ExitCodeOf(absl::UnavailableError("gone")), 3);
   EXPECT_EQ(ExitCodeOf(WithHint(InterruptedError("stopped"), "do this")), 130);
+}
+
+TEST(ExitStatusTest, WhatAnotherProcessSaidIsNotSaidAgain) {
+  EXPECT_TRUE(AlreadyReported(0).ok());
+  EXPECT_EQ(ExitCodeOf(AlreadyReported(130)), kExitInterrupted);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(ReportStatus("amc worker", AlreadyReported(3)), kExitUnreachable);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
 TEST(ExitStatusTest, MessagesNameTheCommandAndSayWhatNext) {
@@ -138,7 +164,51 @@ TEST(CanonicalLineTest, LeavesOutTimesWorkersAndAttempts) {
   other.set_attempts(3);
   other.set_seconds(1.5);
   other.set_commit_time_ms(1);
+  other.set_reused(true);
   EXPECT_EQ(CanonicalLine(other), CanonicalLine(SomeEpisode()));
+}
+
+TEST(CanonicalLineTest, AnInfeasibleEpisodeHasItsReasonInsteadOfFigures) {
+  v1::Episode episode;
+  episode.set_number(3);
+  episode.set_state(v1::EPISODE_STATE_INFEASIBLE);
+  episode.set_infeasible("layer \"fc\": singular");
+  episode.mutable_cost()->set_macs(9);
+  EXPECT_EQ(CanonicalLine(episode),
+            R"({"number":3,"note":"","steps":[],"policy":{},"cost":{"macs":9,"params":0},)"
+            R"("state":"infeasible","reason":"layer \"fc\": singular"})");
+}
+
+TEST(EpisodeNoteTest, SaysWhatIsNotInTheFigures) {
+  v1::Episode episode;
+  EXPECT_EQ(EpisodeNote(episode), "");
+  episode.set_note("warm-up");
+  episode.set_reused(true);
+  EXPECT_EQ(EpisodeNote(episode), "warm-up, reused");
+  episode.set_reused(false);
+  episode.set_state(v1::EPISODE_STATE_INFEASIBLE);
+  episode.set_infeasible("singular");
+  EXPECT_EQ(EpisodeNote(episode), "warm-up, infeasible: singular");
+}
+
+TEST(JobOutcomeTest, FailuresSayWhatToDo) {
+  v1::Job job;
+  job.set_id("j");
+  job.set_state(v1::JOB_STATE_FAILED);
+  job.set_failure(v1::FAILURE_REASON_QUARANTINED);
+  job.set_message("episode 5 crashed 3 workers: killed by signal 11 (Segmentation fault)");
+  testing::internal::CaptureStderr();
+  ReportStatus("amc watch", JobOutcome(job, ResumeHint(job)));
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, HasSubstr("job j failed: episode 5 crashed 3 workers"));
+  EXPECT_THAT(said, HasSubstr("logs"));
+  EXPECT_THAT(said, HasSubstr("`amc resume j`"));
+  job.set_failure(v1::FAILURE_REASON_INFEASIBLE);
+  EXPECT_THAT(FailureHint(job, "hint"), HasSubstr("`amc history j`"));
+  job.set_failure(v1::FAILURE_REASON_LOST_WORKERS);
+  EXPECT_THAT(FailureHint(job, "hint"), HasSubstr("hint"));
+  job.set_failure(v1::FAILURE_REASON_INTERNAL);
+  EXPECT_EQ(FailureHint(job, "hint"), "hint");
 }
 
 TEST(ReportTest, ShowsBeforeAndAfterAndABarForEachGroup) {
