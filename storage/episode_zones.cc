@@ -11,8 +11,8 @@
 namespace amc::rows {
 namespace {
 
-// Of a double's 64 bits, what tells zones apart: sign, exponent and the first 11 of the fraction.
-constexpr int kShift = 64 - (1 + 11 + 11);
+// Of a double's 64 bits, what tells zones apart: sign, exponent and the first 9 of the fraction.
+constexpr int kShift = 64 - (1 + 11 + 9);
 constexpr uint64_t kSign = uint64_t{1} << 63;
 
 }  // namespace

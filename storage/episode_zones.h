@@ -1,7 +1,7 @@
 // Summaries of a job's episodes, so that a walk along an order can leave out what a filter
 // excludes.
 //
-// Along each order the episodes lie in zones, some two thousand to a power of two of the sort key.
+// Along each order the episodes lie in zones, some five hundred to a power of two of the sort key.
 // A zone's row bounds what its episodes have in every other respect: where the best top-1 of a zone
 // is below what a filter asks for, none of its episodes needs to be looked at. Without them, a
 // filter that contradicts the order ("the most accurate below half the MACs", where accuracy grows
@@ -19,7 +19,7 @@ namespace amc::rows {
 // A sort key as table episode_zones counts them.
 enum class ZoneAxis { kNumber = 1, kReward = 2, kTop1 = 3, kMacs = 4 };
 
-// Ascends with the value; the same zone for values that differ by less than one in two thousand.
+// Ascends with the value; those of one zone differ by less than one in 512.
 int64_t ZoneOf(double value);
 // The lowest value of a zone.
 double ZoneStart(int64_t zone);
