@@ -90,8 +90,10 @@ absl::Status AdminServiceImpl::Backup(grpc::ServerContext& context,
                        context_.streams->Enter(context, "BackupDatabase"));
   const ScratchFile copy(
       absl::StrCat(context_.data_folder, "/artifacts/tmp/backup-", RandomHex(16)));
-  AMC_RETURN_IF_ERROR(context_.store->BackupTo(copy.path()));
-  stream.Moved();
+  {
+    const StreamGuard::Stream::Work work = stream.Working();
+    AMC_RETURN_IF_ERROR(context_.store->BackupTo(copy.path()));
+  }
   std::error_code error;
   v1::BackupDatabaseResponse response;
   response.set_size(static_cast<int64_t>(std::filesystem::file_size(copy.path(), error)));

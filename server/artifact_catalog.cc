@@ -1,5 +1,6 @@
 #include "server/artifact_catalog.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -26,8 +27,16 @@ ArtifactCatalog::Reservation::~Reservation() {
   catalog_->reserved_ -= bytes_;
 }
 
-absl::StatusOr<ArtifactCatalog::Reservation> ArtifactCatalog::Reserve(int64_t bytes) {
+absl::StatusOr<ArtifactCatalog::Reservation> ArtifactCatalog::Reserve(const std::string& digest,
+                                                                      int64_t bytes) {
   if (options_.quota_bytes == 0) return Reservation(nullptr, 0);
+  // The use keeps a known one's row, and so its room, while its bytes come.
+  const absl::Status known = store_->UseArtifact(digest, absl::ToUnixMillis(clock_->Now()));
+  if (!known.ok() && !absl::IsNotFound(known)) return known;
+  if (known.ok()) {
+    AMC_ASSIGN_OR_RETURN(const v1::Artifact artifact, store_->GetArtifact(digest));
+    bytes = std::max<int64_t>(bytes - artifact.size(), 0);  // more than it has is a lie
+  }
   // An upload ends by being stored, then by giving its room back: under the lock it counts once or
   // twice, without it could count neither as stored nor as arriving.
   MutexLock lock(&mutex_);
@@ -45,9 +54,11 @@ absl::StatusOr<ArtifactCatalog::Reservation> ArtifactCatalog::Reserve(int64_t by
 
 absl::StatusOr<v1::Artifact> ArtifactCatalog::Put(ArtifactStore::Writer& writer,
                                                   v1::Artifact header) {
+  // Gigabytes may take a minute to reach the disk: nobody waits for that but the upload.
+  AMC_RETURN_IF_ERROR(writer.Seal(header.digest(), header.size()));
   header.set_create_time_ms(absl::ToUnixMillis(clock_->Now()));
   MutexLock lock(&change_mutex_);
-  AMC_RETURN_IF_ERROR(writer.Finish(header.digest(), header.size()));
+  AMC_RETURN_IF_ERROR(writer.Name());
   AMC_RETURN_IF_ERROR(store_->PutArtifact(header));
   return store_->GetArtifact(header.digest());
 }
@@ -69,7 +80,7 @@ absl::Status ArtifactCatalog::RemoveStrays() {
   MutexLock lock(&change_mutex_);
   AMC_ASSIGN_OR_RETURN(const std::vector<std::string> digests, artifacts_->Digests());
   for (const std::string& digest : digests) {
-    const absl::Status known = store_->GetArtifact(digest).status();
+    absl::Status known = store_->GetArtifact(digest).status();
     if (known.ok()) continue;
     if (!absl::IsNotFound(known)) return known;
     AMC_LOG(kInfo) << "artifact " << digest << " was left over: removed";

@@ -49,11 +49,12 @@ class ArtifactCatalog {
     ArtifactCatalog* catalog_;
     int64_t bytes_;
   };
-  // ResourceExhausted where the quota leaves no room for so many bytes.
-  absl::StatusOr<Reservation> Reserve(int64_t bytes);
+  // Room for so many bytes of an artifact; one that is listed, as it comes to repair it, has its
+  // room already. ResourceExhausted where the quota leaves none.
+  absl::StatusOr<Reservation> Reserve(const std::string& digest, int64_t bytes);
 
-  // Verifies, names and lists an artifact that has arrived. Errors as ArtifactStore::Writer::Finish
-  // and the store's.
+  // Verifies, syncs, names and lists an artifact that has arrived. Errors as
+  // ArtifactStore::Writer::Finish and the store's.
   absl::StatusOr<v1::Artifact> Put(ArtifactStore::Writer& writer, v1::Artifact header);
 
   // Removes what no job names and nobody has used for a while. Call now and then.
@@ -72,7 +73,7 @@ class ArtifactCatalog {
   Store* const store_;
   const Clock* const clock_;
   const ArtifactCatalogOptions options_;
-  Mutex change_mutex_;  // one change of bytes and names at a time
+  Mutex change_mutex_;  // one change of names, in the folder and in the store, at a time
   Mutex mutex_;
   int64_t reserved_ ABSL_GUARDED_BY(mutex_) = 0;
 };

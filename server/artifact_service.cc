@@ -45,11 +45,15 @@ absl::Status ArtifactServiceImpl::Receive(grpc::ServerContext& context,
   }
   const v1::Artifact header = message.header();
   AMC_RETURN_IF_ERROR(CheckHeader(header));
-  if (absl::StatusOr<v1::Artifact> known = catalog_->Use(header.digest()); known.ok()) {
-    response = *std::move(known);
-    return absl::OkStatus();
+  {
+    const StreamGuard::Stream::Work work = stream.Working();  // reads all of a known artifact
+    if (absl::StatusOr<v1::Artifact> known = catalog_->Use(header.digest()); known.ok()) {
+      response = *std::move(known);
+      return absl::OkStatus();
+    }
   }
-  AMC_ASSIGN_OR_RETURN(const ArtifactCatalog::Reservation room, catalog_->Reserve(header.size()));
+  AMC_ASSIGN_OR_RETURN(const ArtifactCatalog::Reservation room,
+                       catalog_->Reserve(header.digest(), header.size()));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<ArtifactStore::Writer> writer,
                        catalog_->files().NewWriter());
   int64_t size = 0;
@@ -71,6 +75,7 @@ absl::Status ArtifactServiceImpl::Receive(grpc::ServerContext& context,
     return absl::CancelledError(
         absl::StrCat("the upload ended after ", size, " of ", header.size(), " bytes"));
   }
+  const StreamGuard::Stream::Work work = stream.Working();  // waits for the disk
   AMC_ASSIGN_OR_RETURN(response, catalog_->Put(*writer, header));
   return absl::OkStatus();
 }
@@ -105,7 +110,10 @@ absl::Status ArtifactServiceImpl::Send(grpc::ServerContext& context,
     hash.Update(absl::string_view(buffer.data(), static_cast<size_t>(count)));
     const int64_t skip = std::clamp<int64_t>(request.offset() - at, 0, count);
     at += count;
-    if (skip == count) continue;
+    if (skip == count) {
+      stream.Moved();
+      continue;
+    }
     response.set_chunk(buffer.data() + skip, static_cast<size_t>(count - skip));
     if (!writer.Write(response)) return absl::CancelledError("the client went away");
     stream.Moved();

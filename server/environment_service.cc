@@ -88,9 +88,13 @@ grpc::Status EnvironmentServiceImpl::Step(grpc::ServerContext*, const v1::StepRe
 }
 
 grpc::Status EnvironmentServiceImpl::StepStream(
-    grpc::ServerContext*, grpc::ServerReaderWriter<v1::StepResponse, v1::StepRequest>* stream) {
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::StepResponse, v1::StepRequest>* stream) {
+  absl::StatusOr<StreamGuard::Stream> guarded = streams_->Enter(*context, "StepStream");
+  if (!guarded.ok()) return ToGrpcStatus(guarded.status());
   v1::StepRequest request;
   while (stream->Read(&request)) {
+    guarded->Moved();
     v1::StepResponse response;
     const absl::Status status = TakeSteps(request, response);
     if (!status.ok()) return ToGrpcStatus(status);

@@ -15,16 +15,21 @@
 #include "base/mutex.h"
 #include "env/env.h"
 #include "server/model_cache.h"
+#include "server/stream_guard.h"
 
 namespace amc {
 
 // Thread-safe; calls on one environment take turns.
 class EnvironmentServiceImpl : public v1::EnvironmentService::Service {
  public:
-  // `models` and `clock` must outlive the service.
-  EnvironmentServiceImpl(ModelCache* models, const Clock* clock, int max_open,
+  // All three must outlive the service; `streams` guards StepStream.
+  EnvironmentServiceImpl(ModelCache* models, StreamGuard* streams, const Clock* clock, int max_open,
                          absl::Duration idle_limit)
-      : models_(models), clock_(clock), max_open_(max_open), idle_limit_(idle_limit) {}
+      : models_(models),
+        streams_(streams),
+        clock_(clock),
+        max_open_(max_open),
+        idle_limit_(idle_limit) {}
 
   grpc::Status CreateEnvironment(grpc::ServerContext* context,
                                  const v1::CreateEnvironmentRequest* request,
@@ -55,6 +60,7 @@ class EnvironmentServiceImpl : public v1::EnvironmentService::Service {
   absl::StatusOr<std::shared_ptr<Open>> Find(const std::string& id);
 
   ModelCache* const models_;
+  StreamGuard* const streams_;
   const Clock* const clock_;
   const int max_open_;
   const absl::Duration idle_limit_;

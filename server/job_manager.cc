@@ -134,8 +134,10 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id, int64_t more_e
 }
 
 absl::Status JobManager::Delete(const std::string& id) {
-  MutexLock control(&control_mutex_);
-  AMC_RETURN_IF_ERROR(context_.store->DeleteJob(id));
+  {
+    MutexLock control(&control_mutex_);
+    AMC_RETURN_IF_ERROR(context_.store->DeleteJob(id));
+  }
   context_.hub->Notify(id);
   context_.hub->Forget(id);
   const absl::Status collected = context_.catalog->Collect();

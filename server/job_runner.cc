@@ -12,6 +12,7 @@
 #include "server/convert.h"
 #include "server/job_error.h"
 #include "server/job_spec.h"
+#include "server/rpc/waiting.h"
 #include "server/submission.h"
 
 namespace amc {
@@ -105,13 +106,14 @@ absl::Status JobRunner::Generation() {
   AMC_ASSIGN_OR_RETURN(const std::vector<EvaluatedEpisode> evaluated,
                        search_->Commit(drawn, *measurements));
 
-  job_.set_episodes_done(search_->next_episode());
-  if (search_->best().has_value()) {
-    job_.set_best_reward(search_->best()->reward);
-    job_.set_best_episode(search_->best()->episode.number);
-  }
   std::vector<v1::Episode> episodes;
-  JobUpdate update;
+  JobUpdate update{.job = job_, .events = {}};  // job_ itself changes once that is stored
+  v1::Job& job = update.job;
+  job.set_episodes_done(search_->next_episode());
+  if (search_->best().has_value()) {
+    job.set_best_reward(search_->best()->reward);
+    job.set_best_episode(search_->best()->episode.number);
+  }
   for (size_t i = 0; i < evaluated.size(); ++i) {
     const TaskRecord& task = evaluator.tasks()[i];
     v1::Episode episode = ToProto(evaluated[i], *env_);
@@ -120,19 +122,19 @@ absl::Status JobRunner::Generation() {
     episode.set_attempts(task.epoch);
     episode.set_seconds(task.result->seconds());
     episode.set_reused(task.reused());
-    if (task.reused()) job_.set_episodes_reused(job_.episodes_reused() + 1);
+    if (task.reused()) job.set_episodes_reused(job.episodes_reused() + 1);
     episode.set_commit_time_ms(absl::ToUnixMillis(context_.clock->Now()));
-    v1::JobEvent event = MakeEvent(v1::EVENT_KIND_EPISODE);
+    v1::JobEvent event = MakeEvent(v1::EVENT_KIND_EPISODE, job);
     *event.mutable_episode() = episode;
     event.mutable_episode()->clear_steps();
     update.events.push_back(std::move(event));
     episodes.push_back(std::move(episode));
   }
-  job_.set_numerics_id(context_.board->NumericsId(job_.id()));
-  update.job = job_;
+  job.set_numerics_id(context_.board->NumericsId(job_.id()));
   const std::string state = search_->SaveState();
   AMC_RETURN_IF_ERROR(
       Persist([&] { return context_.store->CommitGeneration(update, episodes, state); }));
+  job_ = std::move(update.job);
   context_.board->Forget(job_.id(), evaluator.tasks());
   context_.hub->Notify(job_.id());
   return absl::OkStatus();
@@ -193,14 +195,16 @@ absl::Status JobRunner::Enter(v1::JobState state) {
   return Update({MakeEvent(v1::EVENT_KIND_STATE)});
 }
 
-v1::JobEvent JobRunner::MakeEvent(v1::EventKind kind) const {
+v1::JobEvent JobRunner::MakeEvent(v1::EventKind kind) const { return MakeEvent(kind, job_); }
+
+v1::JobEvent JobRunner::MakeEvent(v1::EventKind kind, const v1::Job& job) const {
   v1::JobEvent event;
   event.set_kind(kind);
   event.set_time_ms(absl::ToUnixMillis(context_.clock->Now()));
-  event.set_state(job_.state());
-  event.set_best_reward(job_.best_reward());
-  event.set_best_episode(job_.best_episode());
-  event.set_message(job_.message());
+  event.set_state(job.state());
+  event.set_best_reward(job.best_reward());
+  event.set_best_episode(job.best_episode());
+  event.set_message(job.message());
   return event;
 }
 
@@ -212,7 +216,7 @@ absl::Status JobRunner::Persist(const std::function<absl::Status()>& write) {
     if (control_->stopping || control_->cancelled) return status;
     AMC_LOG(kWarning) << "job " << job_.id() << " waits to store its state: " << status;
     v1::JobEvent event = MakeEvent(v1::EVENT_KIND_PROGRESS);
-    event.set_message(absl::StrCat("waiting to store: ", std::string(status.message())));
+    event.set_message(absl::StrCat(kWaitingToStore, std::string(status.message())));
     context_.hub->Progress(job_.id(), event);
     const absl::Time until = absl::Now() + wait;
     while (absl::Now() < until) {

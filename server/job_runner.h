@@ -62,7 +62,9 @@ class JobRunner {
   // Stores the job with events that say what changed (a STATE event where `kind` is STATE).
   absl::Status Update(std::vector<v1::JobEvent> events);
   absl::Status Enter(v1::JobState state);
+  // An event of the job as it stands, or as it is about to stand.
   v1::JobEvent MakeEvent(v1::EventKind kind) const;
+  v1::JobEvent MakeEvent(v1::EventKind kind, const v1::Job& job) const;
   // A call that writes and must not be given up: while the disk is full or busy, waits and repeats
   // it.
   absl::Status Persist(const std::function<absl::Status()>& write);

@@ -275,9 +275,11 @@ LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec) {
   return options;
 }
 
-std::string JobNumericsId(absl::string_view platform_id, const v1::EvaluationSpec& evaluation) {
-  return absl::StrCat(evaluation.device() == v1::DEVICE_CUDA ? "cuda" : "cpu", ":", platform_id,
-                      ":threads", evaluation.threads(), ":batch", evaluation.batch_size(), ":",
+std::string JobNumericsId(absl::string_view platform_id, absl::string_view gpu_id,
+                          const v1::EvaluationSpec& evaluation) {
+  const bool cuda = evaluation.device() == v1::DEVICE_CUDA;
+  return absl::StrCat(cuda ? "cuda:" : "cpu", cuda ? gpu_id : "", ":", platform_id, ":threads",
+                      evaluation.threads(), ":batch", evaluation.batch_size(), ":",
                       evaluation.precision() == v1::PRECISION_BF16 ? "bf16" : "fp32");
 }
 

@@ -41,6 +41,7 @@ LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec);
 // What fixes every bit of an evaluation beside the spec's own numbers: device, the worker's
 // platform (instruction set, library versions), threads, batch and precision:
 // "cpu:avx512:torch1.13.1:threads1:batch64:fp32".
-std::string JobNumericsId(absl::string_view platform_id, const v1::EvaluationSpec& evaluation);
+std::string JobNumericsId(absl::string_view platform_id, absl::string_view gpu_id,
+                          const v1::EvaluationSpec& evaluation);
 
 }  // namespace amc

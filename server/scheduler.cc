@@ -34,13 +34,17 @@ bool HasRuntime(const JobView& job, const WorkerView& worker) {
          });
 }
 
+std::string NumericsOn(const WorkerView& worker, const JobView& job) {
+  return JobNumericsId(worker.capabilities.platform_id(), worker.capabilities.gpu_id(),
+                       job.evaluation);
+}
+
 bool ComesBefore(const JobView& a, const JobView& b) {
   return a.priority != b.priority ? a.priority > b.priority : a.last_grant < b.last_grant;
 }
 
 bool HasNumerics(const JobView& job, const WorkerView& worker) {
-  return job.numerics_id.empty() ||
-         job.numerics_id == JobNumericsId(worker.capabilities.platform_id(), job.evaluation);
+  return job.numerics_id.empty() || job.numerics_id == NumericsOn(worker, job);
 }
 
 }  // namespace
@@ -52,9 +56,10 @@ bool Matches(const JobView& job, const WorkerView& worker) {
 
 std::string WhyNoWorkerFits(const JobView& job, absl::Span<const WorkerView> workers) {
   if (workers.empty()) return "no worker is connected";
-  std::vector<WorkerView> left(workers.begin(), workers.end());
+  std::vector<const WorkerView*> left;
+  for (const WorkerView& worker : workers) left.push_back(&worker);
   const auto keep = [&](bool (*has)(const JobView&, const WorkerView&)) {
-    std::erase_if(left, [&](const WorkerView& worker) { return !has(job, worker); });
+    std::erase_if(left, [&](const WorkerView* worker) { return !has(job, *worker); });
     return !left.empty();
   };
   std::string missing;
@@ -87,9 +92,7 @@ std::optional<Assignment> PickTask(absl::Span<const JobView> jobs, const WorkerV
       return pending.not_before_ms <= now_ms;
     });
     if (due == job.pending.end() || !Matches(job, worker)) continue;
-    best = {.job = i,
-            .task = due->task,
-            .numerics_id = JobNumericsId(worker.capabilities.platform_id(), job.evaluation)};
+    best = {.job = i, .task = due->task, .numerics_id = NumericsOn(worker, job)};
   }
   return best;
 }

@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <set>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -55,6 +57,8 @@ struct Server::Parts {
   std::unique_ptr<ArtifactStore> artifacts;
   std::unique_ptr<ArtifactCatalog> catalog;
   std::unique_ptr<StreamGuard> streams;
+  std::unique_ptr<StreamGuard>
+      environment_streams;  // whose clients may think for as long as theirs
   EventHub hub;
   std::unique_ptr<ModelCache> models;
   std::unique_ptr<TaskBoard> board;
@@ -76,6 +80,7 @@ struct Server::Parts {
       for (const std::string& worker : registry->MarkLost()) board->ForgetWorker(worker);
       if (tick % kTicksBetweenReports == 0) board->ReportStarved(registry->Present());
       streams->CancelIdle();
+      environment_streams->CancelIdle();
       environment_service->CloseIdle();
       if (tick % kTicksBetweenCleanings == 0) Clean();
     }
@@ -84,7 +89,10 @@ struct Server::Parts {
   // Forgets what nobody needs.
   void Clean() {
     absl::Status status = catalog->Collect();
-    status.Update(store->DropWorkers(absl::ToUnixMillis(Clock::System()->Now() - kWorkerHistory)));
+    std::set<std::string> present;
+    for (const WorkerView& worker : registry->Present()) present.insert(worker.uuid);
+    status.Update(
+        store->DropWorkers(absl::ToUnixMillis(Clock::System()->Now() - kWorkerHistory), present));
     if (!status.ok()) AMC_LOG(kWarning) << "cleaning up: " << status;
   }
 };
@@ -112,6 +120,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                              .unused_for = options.artifact_unused});
   AMC_RETURN_IF_ERROR(parts->catalog->RemoveStrays());
   parts->streams = std::make_unique<StreamGuard>(clock, options.max_streams, options.stream_idle);
+  parts->environment_streams =
+      std::make_unique<StreamGuard>(clock, options.max_streams, options.environment_idle);
   parts->models = std::make_unique<ModelCache>(parts->artifacts.get());
   parts->board = std::make_unique<TaskBoard>(
       parts->store.get(), &parts->hub, clock,
@@ -142,7 +152,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                                       .clock = clock,
                                                       .data_folder = options.data_folder});
   parts->environment_service = std::make_unique<EnvironmentServiceImpl>(
-      parts->models.get(), clock, options.max_environments, options.environment_idle);
+      parts->models.get(), parts->environment_streams.get(), clock, options.max_environments,
+      options.environment_idle);
 
   // Leases that were open when the last server went get a fresh term, so that their workers can
   // take them up by heartbeat.

@@ -19,6 +19,20 @@ void StreamGuard::Stream::Moved() {
   guard_->streams_.at(number_).moved = now;
 }
 
+StreamGuard::Stream::Work::Work(Stream* stream) : stream_(stream) {
+  stream_->guard_->SetWorking(stream_->number_, true);
+}
+
+StreamGuard::Stream::Work::~Work() { stream_->guard_->SetWorking(stream_->number_, false); }
+
+void StreamGuard::SetWorking(int64_t number, bool working) {
+  const absl::Time now = clock_->Now();
+  MutexLock lock(&mutex_);
+  Entry& entry = streams_.at(number);
+  entry.working = working;
+  entry.moved = now;
+}
+
 absl::StatusOr<StreamGuard::Stream> StreamGuard::Enter(grpc::ServerContext& context,
                                                        absl::string_view what) {
   MutexLock lock(&mutex_);
@@ -35,7 +49,7 @@ void StreamGuard::CancelIdle() {
   const absl::Time oldest = clock_->Now() - patience_;
   MutexLock lock(&mutex_);
   for (auto& [number, entry] : streams_) {
-    if (entry.cancelled || entry.moved > oldest) continue;
+    if (entry.cancelled || entry.working || entry.moved > oldest) continue;
     AMC_LOG(kWarning) << entry.what << " by " << entry.context->peer() << " has not moved for "
                       << absl::FormatDuration(patience_) << ": cancelled";
     entry.cancelled = true;

@@ -36,6 +36,19 @@ class StreamGuard {
     // Call after every message that came or went, and where the stream rightly waits.
     void Moved();
 
+    // While it lives the stream counts as moving: it is the server that works.
+    class Work {
+     public:
+      explicit Work(Stream* stream);
+      ~Work();
+      Work(const Work&) = delete;
+      Work& operator=(const Work&) = delete;
+
+     private:
+      Stream* const stream_;
+    };
+    Work Working() { return Work(this); }
+
    private:
     friend class StreamGuard;
     Stream(StreamGuard* guard, int64_t number) : guard_(guard), number_(number) {}
@@ -54,8 +67,11 @@ class StreamGuard {
     grpc::ServerContext* context = nullptr;
     std::string what;
     absl::Time moved;
+    bool working = false;
     bool cancelled = false;
   };
+  void SetWorking(int64_t number, bool working);
+
   const Clock* const clock_;
   const int most_;
   const absl::Duration patience_;

@@ -1,6 +1,7 @@
 #include "server/task_board.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -116,11 +117,17 @@ void TaskBoard::CloseJob(const std::string& job) {
   if (entry == jobs_.end()) return;
   entry->second.interrupted = true;  // no new leases
   const auto busy = [](const auto& task) { return task.second.busy; };
-  while (std::any_of(entry->second.tasks.begin(), entry->second.tasks.end(), busy)) {
-    changed_.Wait(&mutex_);
+  const auto of_job = [&job](const TaskRecord& record) { return record.job == job; };
+  // Ending leases gives the lock up: others may make a task busy meanwhile, and must find it again.
+  for (size_t left = std::numeric_limits<size_t>::max();;) {
+    while (std::any_of(entry->second.tasks.begin(), entry->second.tasks.end(), busy)) {
+      changed_.Wait(&mutex_);
+    }
+    const std::vector<LeaseView> leases = Leases(of_job);
+    if (leases.empty() || leases.size() >= left) break;  // what the store does not end runs out
+    left = leases.size();
+    EndAll(leases, AttemptOutcome::kCancelled, "the job ended");
   }
-  EndAll(Leases([&job](const TaskRecord& record) { return record.job == job; }),
-         AttemptOutcome::kCancelled, "the job ended");
   jobs_.erase(job);
   changed_.SignalAll();
 }
@@ -172,8 +179,8 @@ std::vector<v1::LeaseRef> TaskBoard::Renew(const std::string& worker,
   return lost;
 }
 
-absl::Status TaskBoard::Complete(const std::string& worker,
-                                 const v1::CompleteTaskRequest& request) {
+absl::Status TaskBoard::Complete(const std::string& worker, const v1::CompleteTaskRequest& request,
+                                 bool* is_new) {
   const v1::LeaseRef& ref = request.lease();
   if (request.outcome_case() == v1::CompleteTaskRequest::OUTCOME_NOT_SET) {
     return absl::InvalidArgumentError("outcome: neither result nor error is set");
@@ -192,6 +199,7 @@ absl::Status TaskBoard::Complete(const std::string& worker,
                                                         " is leased by ", task->record.worker,
                                                         ", not by ", worker));
       }
+      if (is_new != nullptr) *is_new = true;
       if (request.has_result()) return StoreResult(ref.job(), ref.task(), request.result());
       AMC_LOG(kWarning) << Describe(ref.job(), ref.task()) << " failed on worker " << worker << ": "
                         << request.error().message();
@@ -221,6 +229,7 @@ absl::Status TaskBoard::Complete(const std::string& worker,
 }
 
 void TaskBoard::Release(const std::string& worker, AttemptOutcome outcome, const std::string& why) {
+  EndPoll(worker);
   MutexLock lock(&mutex_);
   EndAll(Leases([&worker](const TaskRecord& record) { return record.worker == worker; }), outcome,
          why);
@@ -243,15 +252,16 @@ int64_t TaskBoard::leased() const {
   return count;
 }
 
-std::optional<v1::LeaseRef> TaskBoard::LeaseOf(const std::string& worker) const {
+std::map<std::string, v1::LeaseRef> TaskBoard::HeldLeases() const {
+  std::map<std::string, v1::LeaseRef> held;
   MutexLock lock(&mutex_);
   for (const auto& [id, job] : jobs_) {
     for (const auto& [number, task] : job.tasks) {
       const TaskRecord& record = task.record;
-      if (record.state == TaskState::kLeased && record.worker == worker) return RefOf(record);
+      if (record.state == TaskState::kLeased) held[record.worker] = RefOf(record);
     }
   }
-  return std::nullopt;
+  return held;
 }
 
 void TaskBoard::ExpireLeases() {

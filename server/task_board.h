@@ -89,19 +89,20 @@ class TaskBoard {
 
   // Ends an attempt. OK for an identical repeat; Aborted for a stale epoch or a task that is gone,
   // PermissionDenied for another worker's lease, InvalidArgument for an outcome that does not fit
-  // the task, the store's errors.
-  absl::Status Complete(const std::string& worker, const v1::CompleteTaskRequest& request);
+  // the task, the store's errors. Sets `is_new`, where it is given, if it was no repeat.
+  absl::Status Complete(const std::string& worker, const v1::CompleteTaskRequest& request,
+                        bool* is_new = nullptr);
 
-  // Ends the leases of a worker that has gone at once: kCancelled after a goodbye, kCrashed after a
-  // crash.
+  // Ends the leases and the poll of a worker that has gone at once: kCancelled after a goodbye,
+  // kCrashed after a crash.
   void Release(const std::string& worker, AttemptOutcome outcome, const std::string& why);
   // Drops what is remembered of a worker that was lost long ago.
   void ForgetWorker(const std::string& worker);
 
   // How many tasks are under lease.
   int64_t leased() const;
-  // What the worker has under lease, if anything.
-  std::optional<v1::LeaseRef> LeaseOf(const std::string& worker) const;
+  // What each worker that has a lease has, by uuid.
+  std::map<std::string, v1::LeaseRef> HeldLeases() const;
 
   // For the server ------------------------------------------------------------------------------
 

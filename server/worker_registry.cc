@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "server/rpc/channel.h"
 #include "server/rpc/random_hex.h"
@@ -27,6 +28,10 @@ absl::StatusOr<std::string> WorkerRegistry::Register(const v1::RegisterWorkerReq
   if (uuid.empty() || uuid.size() > 128) {
     return FieldError("uuid", absl::StrCat("has ", uuid.size(), " characters, not 1 to 128"));
   }
+  if (IsSha256Hex(uuid) && Sha256Hex(request.secret()) != uuid) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("worker ", uuid, ": the secret is not the one that its uuid is made of"));
+  }
   if (capabilities.version() != Version()) {
     return absl::FailedPreconditionError(
         absl::StrCat("worker ", uuid, " on ", capabilities.hostname(), " is of version ",
@@ -44,9 +49,7 @@ absl::StatusOr<std::string> WorkerRegistry::Register(const v1::RegisterWorkerReq
     if (older != members_.end()) {
       sessions_.erase(older->second.session);
       member.worker.set_completed(older->second.worker.completed());
-      if (older->second.worker.state() == v1::WORKER_STATE_DRAINING) {
-        member.worker.set_state(v1::WORKER_STATE_DRAINING);
-      }
+      member.draining = older->second.draining;
     }
     sessions_[member.session] = uuid;
     members_[uuid] = member;
@@ -58,35 +61,45 @@ absl::StatusOr<std::string> WorkerRegistry::Register(const v1::RegisterWorkerReq
   return member.session;
 }
 
-absl::StatusOr<v1::Worker*> WorkerRegistry::Hear(const std::string& session) {
+v1::Worker WorkerRegistry::Describe(const Member& member) {
+  v1::Worker worker = member.worker;
+  if (member.draining && worker.state() == v1::WORKER_STATE_IDLE) {
+    worker.set_state(v1::WORKER_STATE_DRAINING);
+  }
+  return worker;
+}
+
+absl::StatusOr<WorkerRegistry::Member*> WorkerRegistry::Hear(const std::string& session) {
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) {
     return absl::UnauthenticatedError("unknown or replaced session: register again");
   }
-  v1::Worker& worker = members_.at(found->second).worker;
-  worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
-  if (worker.state() == v1::WORKER_STATE_LOST) worker.set_state(v1::WORKER_STATE_IDLE);
-  return &worker;
+  Member& member = members_.at(found->second);
+  member.worker.set_last_seen_ms(absl::ToUnixMillis(clock_->Now()));
+  member.worker.set_state(v1::WORKER_STATE_IDLE);
+  return &member;
 }
 
 absl::StatusOr<WorkerRegistry::Caller> WorkerRegistry::Find(const std::string& session) {
   MutexLock lock(&mutex_);
-  AMC_ASSIGN_OR_RETURN(const v1::Worker* const worker, Hear(session));
-  return Caller{.view = {.uuid = worker->uuid(), .capabilities = worker->capabilities()},
-                .draining = worker->state() == v1::WORKER_STATE_DRAINING};
+  AMC_ASSIGN_OR_RETURN(const Member* const member, Hear(session));
+  const v1::Worker& worker = member->worker;
+  return Caller{.view = {.uuid = worker.uuid(), .capabilities = worker.capabilities()},
+                .draining = member->draining};
 }
 
 absl::StatusOr<WorkerRegistry::Caller> WorkerRegistry::Beat(const std::string& session,
                                                             const v1::TaskProgress* progress) {
   MutexLock lock(&mutex_);
-  AMC_ASSIGN_OR_RETURN(v1::Worker* const worker, Hear(session));
+  AMC_ASSIGN_OR_RETURN(Member* const member, Hear(session));
+  v1::Worker& worker = member->worker;
   if (progress != nullptr) {
-    *worker->mutable_progress() = *progress;
+    *worker.mutable_progress() = *progress;
   } else {
-    worker->clear_progress();
+    worker.clear_progress();
   }
-  return Caller{.view = {.uuid = worker->uuid(), .capabilities = worker->capabilities()},
-                .draining = worker->state() == v1::WORKER_STATE_DRAINING};
+  return Caller{.view = {.uuid = worker.uuid(), .capabilities = worker.capabilities()},
+                .draining = member->draining};
 }
 
 absl::StatusOr<std::string> WorkerRegistry::Leave(const std::string& session, v1::WorkerState state,
@@ -145,7 +158,7 @@ absl::StatusOr<std::vector<std::string>> WorkerRegistry::Drain(
     }
   }
   for (const std::string& uuid : uuids) {
-    members_.at(uuid).worker.set_state(v1::WORKER_STATE_DRAINING);
+    members_.at(uuid).draining = true;
     AMC_LOG(kInfo) << "worker " << uuid << " is asked to leave";
   }
   return uuids;
@@ -205,7 +218,7 @@ std::vector<v1::Worker> WorkerRegistry::PresentWorkers() const {
   std::vector<v1::Worker> present;
   MutexLock lock(&mutex_);
   for (const auto& [uuid, member] : members_) {
-    if (member.worker.state() != v1::WORKER_STATE_LOST) present.push_back(member.worker);
+    if (member.worker.state() != v1::WORKER_STATE_LOST) present.push_back(Describe(member));
   }
   return present;
 }
@@ -221,7 +234,7 @@ void WorkerRegistry::Refresh(v1::Worker& worker) const {
   MutexLock lock(&mutex_);
   const auto member = members_.find(worker.uuid());
   if (member != members_.end()) {
-    worker = member->second.worker;
+    worker = Describe(member->second);
   } else if (worker.state() != v1::WORKER_STATE_GONE &&
              worker.state() != v1::WORKER_STATE_CRASHED) {
     worker.set_state(v1::WORKER_STATE_LOST);  // of an earlier life of the server

@@ -28,7 +28,8 @@ class WorkerRegistry {
       : store_(store), clock_(clock), lost_after_(lost_after), completions_(clock->Now()) {}
 
   // A new session; an older one of the same uuid ends. InvalidArgument for a bad uuid,
-  // FailedPrecondition for another version than the server's; the store's errors.
+  // PermissionDenied for one that is another's, FailedPrecondition for another version than the
+  // server's; the store's errors.
   absl::StatusOr<std::string> Register(const v1::RegisterWorkerRequest& request);
 
   struct Caller {
@@ -66,12 +67,14 @@ class WorkerRegistry {
 
  private:
   struct Member {
-    v1::Worker worker;  // without lease; DRAINING outlasts a reconnection
+    v1::Worker worker;  // without lease; IDLE or LOST
     std::string session;
+    bool draining = false;  // outlasts silence and reconnections, but not the server
   };
+  // The worker as others see it.
+  static v1::Worker Describe(const Member& member);
   // The worker of a session, heard of now.
-  absl::StatusOr<v1::Worker*> Hear(const std::string& session)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Member*> Hear(const std::string& session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends a session; the worker's last state is stored.
   absl::StatusOr<std::string> Leave(const std::string& session, v1::WorkerState state,
                                     const std::string& message);

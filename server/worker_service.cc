@@ -1,6 +1,7 @@
 #include "server/worker_service.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@ namespace {
 
 constexpr int64_t kMaxWaitMs = 30'000;
 constexpr size_t kMaxCrashMessage = 2000;
+constexpr absl::Duration kBusyAtMost = absl::Milliseconds(400);
 constexpr double kBusyShare = 0.4;  // of an idle worker's interval
 constexpr absl::Duration kCallSpacing =
     absl::Milliseconds(1);  // between any two busy workers' calls
@@ -139,8 +141,9 @@ grpc::Status WorkerServiceImpl::CompleteTask(grpc::ServerContext*,
   const absl::StatusOr<WorkerRegistry::Caller> worker = registry_->Find(request->session());
   if (!worker.ok()) return ToGrpcStatus(worker.status());
   const std::string& uuid = worker->view.uuid;
-  const absl::Status status = board_->Complete(uuid, *request);
-  if (status.ok() && request->has_result()) registry_->CountCompleted(uuid);
+  bool is_new = false;
+  const absl::Status status = board_->Complete(uuid, *request, &is_new);
+  if (status.ok() && is_new && request->has_result()) registry_->CountCompleted(uuid);
   if (!status.ok()) {
     AMC_LOG(kWarning) << "completion of task " << request->lease().task() << " of job "
                       << request->lease().job() << " at epoch " << request->lease().epoch()
@@ -193,9 +196,13 @@ grpc::Status WorkerServiceImpl::ListWorkers(grpc::ServerContext*,
       request->present() ? ListPresent(*request) : store_->ListWorkers(*request);
   if (!listed.ok()) return ToGrpcStatus(listed.status());
   *response = *std::move(listed);
+  const std::map<std::string, v1::LeaseRef> held = board_->HeldLeases();
   for (v1::Worker& worker : *response->mutable_workers()) {
     registry_->Refresh(worker);
-    AddLease(worker);
+    const auto lease = held.find(worker.uuid());
+    if (lease == held.end()) continue;
+    *worker.mutable_lease() = lease->second;
+    if (worker.state() == v1::WORKER_STATE_IDLE) worker.set_state(v1::WORKER_STATE_BUSY);
   }
   return grpc::Status::OK;
 }
@@ -222,17 +229,11 @@ absl::StatusOr<v1::ListWorkersResponse> WorkerServiceImpl::ListPresent(
   return response;
 }
 
-void WorkerServiceImpl::AddLease(v1::Worker& worker) const {
-  const std::optional<v1::LeaseRef> lease = board_->LeaseOf(worker.uuid());
-  if (!lease.has_value()) return;
-  *worker.mutable_lease() = *lease;
-  if (worker.state() == v1::WORKER_STATE_IDLE) worker.set_state(v1::WORKER_STATE_BUSY);
-}
-
 absl::Duration WorkerServiceImpl::HeartbeatInterval(bool busy) const {
   if (!busy) return heartbeat_;
   const auto workers = static_cast<double>(registry_->present());
-  return std::min(heartbeat_, std::max(heartbeat_ * kBusyShare, workers * kCallSpacing));
+  return std::min(heartbeat_,
+                  std::max(std::min(heartbeat_ * kBusyShare, kBusyAtMost), workers * kCallSpacing));
 }
 
 }  // namespace amc

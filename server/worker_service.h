@@ -44,8 +44,6 @@ class WorkerServiceImpl
   // unless there are very many.
   absl::Duration HeartbeatInterval(bool busy) const;
   absl::StatusOr<v1::ListWorkersResponse> ListPresent(const v1::ListWorkersRequest& request) const;
-  // Adds what the board knows.
-  void AddLease(v1::Worker& worker) const;
 
   WorkerRegistry* const registry_;
   TaskBoard* const board_;

@@ -17,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/status_macros.h"
 
 namespace amc {
@@ -87,8 +88,8 @@ absl::Status ArtifactStore::Writer::Append(absl::string_view bytes) {
   return absl::OkStatus();
 }
 
-absl::Status ArtifactStore::Writer::Finish(const std::string& expected_digest,
-                                           int64_t expected_size) {
+absl::Status ArtifactStore::Writer::Seal(const std::string& expected_digest,
+                                         int64_t expected_size) {
   if (fd_ < 0) return absl::FailedPreconditionError("artifact: finished twice");
   AMC_RETURN_IF_ERROR(CheckDigest(expected_digest));
   if (size_ != expected_size) {
@@ -105,13 +106,26 @@ absl::Status ArtifactStore::Writer::Finish(const std::string& expected_digest,
   const int error = fsync(fd_) == 0 ? 0 : errno;
   close(std::exchange(fd_, -1));
   if (error != 0) return ErrnoToStatus(error, "cannot sync", path_);
-  AMC_RETURN_IF_ERROR(MakeDirectories(FolderPath(root_, digest)));
-  if (rename(path_.c_str(), FilePath(root_, digest).c_str()) != 0) {
+  digest_ = digest;
+  return absl::OkStatus();
+}
+
+absl::Status ArtifactStore::Writer::Name() {
+  if (digest_.empty()) return absl::FailedPreconditionError("artifact: named before it was sealed");
+  if (path_.empty()) return absl::FailedPreconditionError("artifact: named twice");
+  AMC_RETURN_IF_ERROR(MakeDirectories(FolderPath(root_, digest_)));
+  if (rename(path_.c_str(), FilePath(root_, digest_).c_str()) != 0) {
     return ErrnoToStatus(errno, "cannot rename", path_);
   }
   path_.clear();
-  AMC_RETURN_IF_ERROR(SyncFolder(FolderPath(root_, digest)));
+  AMC_RETURN_IF_ERROR(SyncFolder(FolderPath(root_, digest_)));
   return SyncFolder(root_);
+}
+
+absl::Status ArtifactStore::Writer::Finish(const std::string& expected_digest,
+                                           int64_t expected_size) {
+  AMC_RETURN_IF_ERROR(Seal(expected_digest, expected_size));
+  return Name();
 }
 
 absl::StatusOr<std::unique_ptr<ArtifactStore::Writer>> ArtifactStore::NewWriter() {
@@ -159,6 +173,7 @@ bool ArtifactStore::Verify(const std::string& digest) const {
   Sha256 hash;
   std::string buffer(kChunk, '\0');
   while (file) {
+    if (!CheckInterrupt().ok()) return false;
     file.read(buffer.data(), static_cast<std::streamsize>(kChunk));
     hash.Update(absl::string_view(buffer.data(), static_cast<size_t>(file.gcount())));
   }
@@ -210,7 +225,7 @@ absl::Status ArtifactStore::Shrink(int64_t bytes, absl::Duration spare) {
                       std::chrono::milliseconds(absl::ToInt64Milliseconds(spare));
   for (const File& file : files) {
     if (total <= bytes || file.used > newest) break;
-    const absl::Status removed = Remove(file.digest);
+    absl::Status removed = Remove(file.digest);
     if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
     total -= file.size;
   }

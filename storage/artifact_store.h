@@ -21,22 +21,27 @@ class ArtifactStore {
  public:
   static absl::StatusOr<std::unique_ptr<ArtifactStore>> Open(const std::string& root);
 
-  // An artifact that arrives in pieces; dropped without Finish, nothing stays. One thread.
+  // An artifact that arrives in pieces; dropped without a name, nothing stays. One thread.
   class Writer {
    public:
     ~Writer();
     // ResourceExhausted when the disk is full.
     absl::Status Append(absl::string_view bytes);
-    // Syncs, verifies and names the file. InvalidArgument if digest or size differ from what was
-    // announced (the message gives both).
+    // Verifies and syncs the bytes, which may take long. InvalidArgument if digest or size differ
+    // from what was announced (the message gives both).
+    absl::Status Seal(const std::string& expected_digest, int64_t expected_size);
+    // Names the file, once it is sealed.
+    absl::Status Name();
+    // Both in one call.
     absl::Status Finish(const std::string& expected_digest, int64_t expected_size);
 
    private:
     friend class ArtifactStore;
     Writer(std::string root, std::string path, int fd);
     std::string root_, path_;
-    int fd_ = -1;
+    int fd_ = -1;  // -1 once sealed
     int64_t size_ = 0;
+    std::string digest_;  // once sealed with success
     Sha256 hash_;
   };
   absl::StatusOr<std::unique_ptr<Writer>> NewWriter();
@@ -50,7 +55,8 @@ class ArtifactStore {
   absl::StatusOr<std::string> Path(const std::string& digest) const;
   // The bytes, verified against the digest (DataLoss if they differ).
   absl::StatusOr<std::string> Get(const std::string& digest) const;
-  // Whether the bytes are there and are those that their name promises.
+  // Whether the bytes are there and are those that their name promises; false, too, once an
+  // InterruptScope (base/interrupt.h) wants an end.
   bool Verify(const std::string& digest) const;
   absl::Status Remove(const std::string& digest);
   // Of all that are there, in no order.

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -71,6 +74,53 @@ absl::StatusOr<Conditions> ConditionsOf(const v1::EpisodeFilter& filter) {
   return conditions;
 }
 
+// An integer and a double compare as sqlite3 compares them: exactly.
+bool Less(const Number& a, const Number& b) {
+  static_assert(std::numeric_limits<long double>::digits >= 64);
+  const auto wide = [](const Number& number) {
+    return std::visit([](auto value) { return static_cast<long double>(value); }, number);
+  };
+  return wide(a) < wide(b);
+}
+
+// The conditions with at most one lower and one upper bound per column, the narrowest, or one value
+// alone; nullopt where no number meets them all. Of several bounds sqlite3 takes one to walk by and
+// tests the others on every row, and not the narrowest: not even an equality before a range.
+std::optional<Conditions> Narrowest(const Conditions& conditions) {
+  struct Bounds {
+    std::optional<Condition> low, high;
+  };
+  std::map<absl::string_view, Bounds> columns;
+  for (const Condition& condition : conditions) {
+    auto& [low, high] = columns[condition.column];
+    const bool strict = condition.comparison == "<" || condition.comparison == ">";
+    const bool is_low = condition.comparison[0] != '<', is_high = condition.comparison[0] != '>';
+    if (is_low && (!low.has_value() || Less(low->value, condition.value) ||
+                   (strict && !Less(condition.value, low->value)))) {
+      low = condition;
+    }
+    if (is_high && (!high.has_value() || Less(condition.value, high->value) ||
+                    (strict && !Less(high->value, condition.value)))) {
+      high = condition;
+    }
+  }
+  Conditions narrowest;
+  for (const auto& [column, bounds] : columns) {
+    const auto& [low, high] = bounds;
+    if (low.has_value() && high.has_value()) {
+      if (Less(high->value, low->value)) return std::nullopt;
+      if (!Less(low->value, high->value)) {
+        if (low->comparison == ">" || high->comparison == "<") return std::nullopt;
+        narrowest.push_back({column, "=", low->value});
+        continue;
+      }
+    }
+    if (low.has_value()) narrowest.push_back(*low);
+    if (high.has_value()) narrowest.push_back(*high);
+  }
+  return narrowest;
+}
+
 // The ranges that hold what comes after `after`: the rest of its ties, then the later keys. (As one
 // condition with OR, sqlite3 would walk over all ties on every page.)
 std::vector<Conditions> RangesAfter(const Order& order,
@@ -117,11 +167,13 @@ absl::StatusOr<std::vector<EpisodePosition>> FindByIndex(
     Database& db, int64_t job_key, const Index& index, const Order& order,
     const Conditions& conditions, const std::optional<EpisodePosition>& after, int64_t limit) {
   std::vector<EpisodePosition> found;
-  for (const Conditions& range : RangesAfter(order, after)) {
+  for (Conditions range : RangesAfter(order, after)) {
     if (static_cast<int64_t>(found.size()) == limit) break;
+    range.insert(range.end(), conditions.begin(), conditions.end());
+    const std::optional<Conditions> narrowest = Narrowest(range);
+    if (!narrowest.has_value()) continue;  // such as a stretch that ends before `after`
     Source source(index, job_key);
-    for (const Condition& condition : range) source.Add(condition);
-    for (const Condition& condition : conditions) source.Add(condition);
+    for (const Condition& condition : *narrowest) source.Add(condition);
     AMC_RETURN_IF_ERROR(Collect(db, order, std::move(source), limit, found));
   }
   return found;
@@ -230,7 +282,7 @@ absl::StatusOr<std::vector<EpisodePosition>> FindEpisodes(
     int64_t few_episodes) {
   AMC_ASSIGN_OR_RETURN(const Order order, OrderOf(requested));
   AMC_ASSIGN_OR_RETURN(const Conditions conditions, ConditionsOf(filter));
-  {
+  if (quick_work > 0) {
     const sqlite::WorkLimit quick(db, quick_work);
     absl::StatusOr<std::vector<EpisodePosition>> found =
         FindByIndex(db, job_key, order.index, order, conditions, after, limit);

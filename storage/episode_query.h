@@ -26,7 +26,7 @@ struct EpisodePosition {
 };
 
 // What the plain walk may cost before zones are considered, in instructions (WorkLimit): some
-// 10,000 rows, about a millisecond.
+// 10,000 rows, about a millisecond. 0: zones at once.
 inline constexpr int64_t kQuickWork = 100'000;
 
 // So many episodes may be looked at and sorted, a few milliseconds, rather than walked to in order.

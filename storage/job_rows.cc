@@ -66,6 +66,38 @@ absl::StatusOr<std::vector<v1::Job>> ReadJobs(Statement rows) {
   }
 }
 
+// The models that a job has made: its result, and that of a FINISH task that was completed before
+// the job could take it over (a cancellation, the server's end); the job will when it goes on.
+absl::StatusOr<std::set<std::string>> ResultsOf(Database& db, const v1::Job& job) {
+  std::set<std::string> digests = {job.result().model()};
+  AMC_ASSIGN_OR_RETURN(Statement rows,
+                       db.Query("SELECT result FROM tasks WHERE kind = ? AND result IS NOT NULL "
+                                "AND job = (SELECT key FROM jobs WHERE id = ?)",
+                                static_cast<int>(v1::TASK_KIND_FINISH), job.id()));
+  for (;;) {
+    AMC_ASSIGN_OR_RETURN(const bool found, rows.Step());
+    if (!found) return digests;
+    AMC_ASSIGN_OR_RETURN(
+        const v1::TaskResult result,
+        FromBlob<v1::TaskResult>(rows.Bytes(0), "the FINISH task of job " + job.id()));
+    digests.insert(result.result().model());
+  }
+}
+
+// Whether a worker is about to finish a job of this model: it may have uploaded a result already
+// that no row names yet, with the same bytes as another job's.
+absl::StatusOr<bool> AnotherFinishes(Database& db, const std::string& model) {
+  AMC_ASSIGN_OR_RETURN(
+      Statement rows,
+      db.Query(absl::StrCat("SELECT ", kJobColumns,
+                            " FROM jobs WHERE EXISTS (SELECT 1 FROM tasks "
+                            "WHERE job = jobs.key AND kind = ? AND state = ?)"),
+               static_cast<int>(v1::TASK_KIND_FINISH), static_cast<int>(TaskState::kLeased)));
+  AMC_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, ReadJobs(std::move(rows)));
+  return std::any_of(jobs.begin(), jobs.end(),
+                     [&model](const v1::Job& job) { return job.spec().model() == model; });
+}
+
 }  // namespace
 
 absl::StatusOr<int64_t> JobKey(Database& db, const std::string& id) {
@@ -192,6 +224,8 @@ absl::Status DeleteJob(Database& db, const std::string& id) {
     return absl::FailedPreconditionError(absl::StrCat(
         "job \"", id, "\" is ", v1::JobState_Name(job.state()), ": cancel it before deleting it"));
   }
+  AMC_ASSIGN_OR_RETURN(const std::set<std::string> results, ResultsOf(db, job));
+  AMC_ASSIGN_OR_RETURN(const bool shared, AnotherFinishes(db, job.spec().model()));
   // An artifact that somebody uploaded or submitted since is kept for them.
   const auto free = [&db](const std::string& digest, int64_t since_ms) {
     return db
@@ -201,7 +235,9 @@ absl::Status DeleteJob(Database& db, const std::string& id) {
   };
   AMC_RETURN_IF_ERROR(free(job.spec().model(), job.create_time_ms()));
   AMC_RETURN_IF_ERROR(free(job.spec().data(), job.create_time_ms()));
-  AMC_RETURN_IF_ERROR(free(job.result().model(), job.end_time_ms()));
+  for (const std::string& digest : results) {
+    if (!shared) AMC_RETURN_IF_ERROR(free(digest, job.end_time_ms()));
+  }
   return db.Run("DELETE FROM jobs WHERE id = ?", id).status();
 }
 
@@ -213,7 +249,9 @@ absl::StatusOr<std::set<std::string>> ArtifactsOfJobs(Database& db) {
     AMC_ASSIGN_OR_RETURN(const bool found, rows.Step());
     if (!found) return digests;
     AMC_ASSIGN_OR_RETURN(const v1::Job job, ReadJob(rows));
-    digests.insert({job.spec().model(), job.spec().data(), job.result().model()});
+    digests.insert({job.spec().model(), job.spec().data()});
+    AMC_ASSIGN_OR_RETURN(std::set<std::string> results, ResultsOf(db, job));
+    digests.merge(results);
   }
 }
 

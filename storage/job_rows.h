@@ -29,7 +29,8 @@ absl::StatusOr<std::vector<v1::Job>> UnfinishedJobs(sqlite::Database& db);
 // Returns the job's key.
 absl::StatusOr<int64_t> UpdateJob(sqlite::Database& db, const JobUpdate& update);
 absl::Status DeleteJob(sqlite::Database& db, const std::string& id);
-// The digests of all models, data packs and results of all jobs.
+// The digests of all models, data packs and results of all jobs, also of results that a FINISH task
+// has and its job has not yet.
 absl::StatusOr<std::set<std::string>> ArtifactsOfJobs(sqlite::Database& db);
 absl::StatusOr<std::vector<v1::JobEvent>> Events(sqlite::Database& db, const std::string& job,
                                                  int64_t after, int64_t limit);

@@ -1,7 +1,5 @@
 #include "storage/registry_rows.h"
 
-#include <set>
-
 #include "absl/strings/str_cat.h"
 #include "storage/job_rows.h"
 #include "storage/message_blob.h"
@@ -76,7 +74,7 @@ absl::StatusOr<v1::ListWorkersResponse> ListWorkers(Database& db,
   }
 }
 
-absl::Status DropWorkers(Database& db, int64_t before_ms) {
+absl::Status DropWorkers(Database& db, int64_t before_ms, const std::set<std::string>& keep) {
   std::vector<std::string> old;
   {
     AMC_ASSIGN_OR_RETURN(Statement rows, db.Query("SELECT uuid, body FROM workers"));
@@ -85,7 +83,8 @@ absl::Status DropWorkers(Database& db, int64_t before_ms) {
       if (!found) break;
       AMC_ASSIGN_OR_RETURN(const v1::Worker worker,
                            FromBlob<v1::Worker>(rows.Bytes(1), "worker " + rows.Text(0)));
-      if (worker.last_seen_ms() < before_ms) old.push_back(rows.Text(0));
+      if (worker.last_seen_ms() < before_ms && keep.count(rows.Text(0)) == 0)
+        old.push_back(rows.Text(0));
     }
   }
   for (const std::string& uuid : old) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ namespace amc::rows {
 absl::Status PutWorker(sqlite::Database& db, const v1::Worker& worker);
 absl::StatusOr<v1::ListWorkersResponse> ListWorkers(sqlite::Database& db,
                                                     const v1::ListWorkersRequest& request);
-absl::Status DropWorkers(sqlite::Database& db, int64_t before_ms);
+absl::Status DropWorkers(sqlite::Database& db, int64_t before_ms,
+                         const std::set<std::string>& keep);
 
 absl::Status PutArtifact(sqlite::Database& db, const v1::Artifact& artifact);
 absl::StatusOr<v1::Artifact> GetArtifact(sqlite::Database& db, const std::string& digest);

@@ -146,8 +146,8 @@ class SqliteStore final : public Store {
       const v1::ListWorkersRequest& request) override {
     return Read([&](Database& db) { return rows::ListWorkers(db, request); });
   }
-  absl::Status DropWorkers(int64_t before_ms) override {
-    return writer_.Run([&](Database& db) { return rows::DropWorkers(db, before_ms); });
+  absl::Status DropWorkers(int64_t before_ms, const std::set<std::string>& keep) override {
+    return writer_.Run([&](Database& db) { return rows::DropWorkers(db, before_ms, keep); });
   }
 
   absl::Status PutArtifact(const v1::Artifact& artifact) override {

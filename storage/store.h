@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -112,7 +113,8 @@ class Store {
   // stays once fixed (FailedPrecondition for another).
   virtual absl::Status UpdateJob(const JobUpdate& update) = 0;
   // With episodes, tasks, attempts, events, checkpoint. Its artifacts become free to collect,
-  // unless somebody has used them since. FailedPrecondition while it has not ended.
+  // unless somebody has used them since or, for the result, may be about to: another job of the
+  // same model that is being finished. FailedPrecondition while it has not ended.
   virtual absl::Status DeleteJob(const std::string& id) = 0;
 
   // Events with sequence > after, ascending, at most `limit`.
@@ -172,8 +174,9 @@ class Store {
   virtual absl::Status PutWorker(const v1::Worker& worker) = 0;
   virtual absl::StatusOr<v1::ListWorkersResponse> ListWorkers(
       const v1::ListWorkersRequest& request) = 0;
-  // Forgets those that were last seen before this time.
-  virtual absl::Status DropWorkers(int64_t before_ms) = 0;
+  // Forgets those that were last seen before this time, but for those in `keep` (uuids): a worker
+  // that is present is not stored anew every time that it calls.
+  virtual absl::Status DropWorkers(int64_t before_ms, const std::set<std::string>& keep) = 0;
 
   // Artifact metadata; the bytes are ArtifactStore's. A known digest keeps what was put first, but
   // is used anew.

@@ -3,11 +3,18 @@
 #include <dlfcn.h>
 #include <malloc.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/file.h"
+#include "base/sha256.h"
 #include "env/exec/torch_api.h"
 //
 #include <torch/version.h>
@@ -38,6 +45,14 @@ std::string InstructionSet() {
 #else
   return "generic";
 #endif
+}
+
+// What follows `name` on its line.
+std::string Field(absl::string_view text, absl::string_view name) {
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::ConsumePrefix(&line, name)) return std::string(absl::StripAsciiWhitespace(line));
+  }
+  return "";
 }
 
 }  // namespace
@@ -75,11 +90,31 @@ void TuneProcess(int threads) {
 int NumThreads() { return at::get_num_threads(); }
 
 std::string NumericsId(const ExecOptions& options) {
-  const std::string device =
-      options.device == Device::kCuda ? "cuda" : absl::StrCat("cpu:", InstructionSet());
+  const std::string device = options.device == Device::kCuda
+                                 ? absl::StrCat("cuda:", GpuId(), ":", InstructionSet())
+                                 : absl::StrCat("cpu:", InstructionSet());
   return absl::StrCat(device, ":torch", TORCH_VERSION, BlasId(), ":threads", NumThreads(), ":batch",
                       options.batch_size, ":",
                       options.precision == Precision::kBfloat16 ? "bf16" : "fp32");
+}
+
+std::string GpuId() {
+  if (!at::globalContext().hasCUDA()) return "";
+  std::string model = "gpu", driver = "unknown";
+  std::error_code error;
+  for (std::filesystem::directory_iterator gpu("/proc/driver/nvidia/gpus", error), end;
+       !error && gpu != end; gpu.increment(error)) {
+    const absl::StatusOr<std::string> information = ReadFile(gpu->path() / "information");
+    if (information.ok()) model = Field(*information, "Model:");
+    break;  // the device that is used
+  }
+  const absl::StatusOr<std::string> version = ReadFile("/proc/driver/nvidia/version");
+  if (version.ok()) driver = Sha256Hex(*version).substr(0, 8);
+  const std::string libraries = at::detail::getCUDAHooks().showConfig();
+  std::string id = absl::StrCat(model, "-", driver, "-", Sha256Hex(libraries).substr(0, 8));
+  std::replace_if(
+      id.begin(), id.end(), [](char c) { return c == ' ' || c == ':'; }, '_');
+  return id;
 }
 
 absl::Status CheckDevice(Device device) {

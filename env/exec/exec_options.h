@@ -30,8 +30,13 @@ int NumThreads();
 
 // Everything that may change a result bit: CPU instruction set, versions of libtorch and OpenBLAS
 // with the kernels that it chose, threads, batch, device, precision.
-// "cpu:avx512_bf16:torch1.13.1:openblas0.3.21-SkylakeX:threads1:batch64:fp32".
+// "cpu:avx512_bf16:torch1.13.1:openblas0.3.21-SkylakeX:threads1:batch64:fp32"; for a CUDA device
+// with GpuId in the second place.
 std::string NumericsId(const ExecOptions& options);
+
+// The CUDA device's part of it: its model and hashes of the driver's version and of the CUDA
+// libraries' ("NVIDIA_H100_80GB_HBM3-5e1c03fa-1f0c2a9b"); empty where there is none.
+std::string GpuId();
 
 // FailedPrecondition with what to do when the device is not there ("cuda asked for, but ...").
 absl::Status CheckDevice(Device device);

@@ -22,6 +22,17 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
 
 }  // namespace
 
+sigset_t StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&set, signal);
+  // Blocked, even an ignored signal would arrive.
+  struct sigaction hang_up {};
+  ::sigaction(SIGHUP, nullptr, &hang_up);
+  if (hang_up.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
+  return set;
+}
+
 absl::StatusOr<pid_t> Spawn(const SpawnOptions& options) {
   // Between fork and exec only calls that are safe in a process with threads: prepare all before.
   const std::vector<char*> arguments = Pointers(options.arguments);

@@ -4,12 +4,17 @@
 
 #include <sys/types.h>
 
+#include <csignal>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 namespace amc {
+
+// The signals that ask a process with children to stop: SIGINT, SIGTERM and, unless this process
+// ignores it (nohup), SIGHUP.
+sigset_t StopSignals();
 
 struct SpawnOptions {
   std::vector<std::string> arguments;    // with the program's path first

@@ -159,38 +159,46 @@ absl::StatusOr<std::string> Client::Upload(const std::string& path, v1::Artifact
     size += static_cast<int64_t>(chunk.size());
     return true;
   }));
-  v1::UploadArtifactRequest request;
-  v1::Artifact& header = *request.mutable_header();
+  v1::Artifact header;
   header.set_digest(hash.HexDigest());
   header.set_size(size);
   header.set_kind(kind);
   header.set_name(std::filesystem::path(path).filename().string());
-  const std::string digest = header.digest();
 
   v1::GetArtifactRequest known;
-  known.set_digest(digest);
-  const auto found = Call(artifacts(), &v1::ArtifactService::Stub::GetArtifact, known);
-  if (found.ok()) return digest;
-  if (!absl::IsNotFound(found.status())) return found.status();
+  known.set_digest(header.digest());
+  absl::Status sent = Call(artifacts(), &v1::ArtifactService::Stub::GetArtifact, known).status();
+  // The server answers a header at once where it has the bytes, noting their use. Where they are
+  // damaged there it misses what should follow.
+  if (sent.ok()) sent = Send(header, "");
+  if (absl::IsNotFound(sent) || absl::IsInvalidArgument(sent)) sent = Send(header, path);
+  AMC_RETURN_IF_ERROR(Annotate(sent, path));
+  return header.digest();
+}
 
+absl::Status Client::Send(const v1::Artifact& header, const std::string& path) {
   grpc::ClientContext context;
   const CallScope scope(*this, context);
   if (!scope.may_begin()) return absl::CancelledError("interrupted");
   v1::Artifact stored;
   const auto writer = artifacts_->UploadArtifact(&context, &stored);
+  v1::UploadArtifactRequest request;
+  *request.mutable_header() = header;
   // A write fails once the server has ended the call; Finish says why.
   bool open = writer->Write(request);
-  const absl::Status read = ReadInChunks(path, [&](absl::string_view chunk) {
-    request.set_chunk(chunk.data(), chunk.size());
-    open = open && writer->Write(request);
-    return open;
-  });
+  absl::Status read;
+  if (!path.empty()) {
+    read = ReadInChunks(path, [&](absl::string_view chunk) {
+      request.set_chunk(chunk.data(), chunk.size());
+      open = open && writer->Write(request);
+      return open;
+    });
+  }
   if (!read.ok()) context.TryCancel();
   writer->WritesDone();
-  const absl::Status sent = Check(writer->Finish());
+  absl::Status sent = Check(writer->Finish());
   AMC_RETURN_IF_ERROR(read);
-  AMC_RETURN_IF_ERROR(Annotate(sent, path));
-  return digest;
+  return sent;
 }
 
 absl::Status Client::Download(const std::string& digest, const std::string& path,

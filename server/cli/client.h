@@ -89,7 +89,8 @@ class Client {
   // An RPC's status as ours, with a hint where the server cannot be reached.
   absl::Status Check(const grpc::Status& status) const;
 
-  // Sends the file unless the server has it; returns its digest.
+  // Makes sure that the server has the file's bytes, whole, and knows that they are used; returns
+  // their digest. They are sent only where it lacks them.
   absl::StatusOr<std::string> Upload(const std::string& path, v1::ArtifactKind kind);
   // Fetches the artifact into `temporary`, verifies its digest, renames it to `path`; `progress` is
   // told how many bytes are there. Without `temporary` it is a name beside `path`.
@@ -104,6 +105,8 @@ class Client {
  private:
   Client(std::shared_ptr<grpc::Channel> channel, const ClientFlags& flags);
   void SetDeadline(grpc::ClientContext& context) const;
+  // Uploads the header and, unless `path` is empty, that file's bytes.
+  absl::Status Send(const v1::Artifact& header, const std::string& path);
 
   std::shared_ptr<grpc::Channel> channel_;
   ClientFlags flags_;

@@ -153,8 +153,11 @@ void AddEval(CLI::App& app, EvalArgs& args) {
   app.add_option("--limit", args.images, "Images at most; 0: the whole split")
       ->check(WholeBetween(0, kMany))
       ->capture_default_str();
+  app.add_option("--policies", args.policies,
+                 "Measure these candidates of the network instead, on the reward split and with a "
+                 "job's default settings: lines as `amc history --canonical` prints them");
   AddExecFlags(app, args.exec);
-  app.add_flag("--json", args.json, "Print an EvalInfo as JSON");
+  app.add_flag("--json", args.json, "Print an EvalInfo as JSON, with --policies a line each");
 }
 
 void AddTraining(CLI::App& app, TrainArgs& args) {
@@ -306,10 +309,11 @@ absl::Status CheckDataPack(const DataPackArgs& args) {
 }
 
 absl::Status CheckServe(const ServeArgs& args) {
-  if (args.heartbeat < args.lease_term) return absl::OkStatus();
-  return UsageError(absl::StrCat(
-      "--heartbeat ", absl::FormatDuration(args.heartbeat), " is not shorter than --lease-term ",
-      absl::FormatDuration(args.lease_term), ": every lease would run out"));
+  if (3 * args.heartbeat <= args.lease_term) return absl::OkStatus();
+  return UsageError(absl::StrCat("--heartbeat ", absl::FormatDuration(args.heartbeat),
+                                 " is more than a third of --lease-term ",
+                                 absl::FormatDuration(args.lease_term),
+                                 ": a lease must outlast one that gets lost"));
 }
 
 absl::Status CheckWorker(const WorkerArgs& args) {

@@ -16,6 +16,7 @@
 #include "server/cli/progress.h"
 #include "server/cli/report.h"
 #include "server/rpc/job_state.h"
+#include "server/rpc/waiting.h"
 
 namespace amc {
 namespace {
@@ -28,9 +29,9 @@ bool IsWaiting(const v1::JobEvent& event) {
   return event.kind() == v1::EVENT_KIND_PROGRESS && event.total() == 0;
 }
 
-// Whether it waits for space on its disk.
+// Whether it, or the worker with the result, waits for space on its disk.
 bool IsStalled(const v1::JobEvent& event) {
-  return IsWaiting(event) && absl::StartsWith(event.message(), "waiting to store");
+  return IsWaiting(event) && absl::StartsWith(event.message(), kWaitingToStore);
 }
 
 // Turns a job's events into progress lines. What had happened before it was made is replayed in
@@ -149,6 +150,11 @@ class StallTimer {
   absl::Time since_ = absl::InfiniteFuture();
 };
 
+void Say(std::optional<Narrator>& narrator, const std::string& text) {
+  if (narrator) return narrator->Say(text);
+  std::fputs(absl::StrCat(text, "\n").c_str(), stderr);
+}
+
 std::vector<std::string> TakeNews(const FollowOptions& options) {
   return options.news ? options.news() : std::vector<std::string>();
 }
@@ -208,6 +214,7 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
   v1::WatchJobRequest request;
   request.set_id(id);
   request.set_after_sequence(options.after_sequence);
+  int refusals = 0;  // in a row
   while (true) {
     grpc::ClientContext context;
     const Client::CallScope scope(client, context);
@@ -215,6 +222,7 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
     const auto reader = client.jobs().WatchJob(&context, request);
     v1::JobEvent event;
     while (reader->Read(&event)) {
+      refusals = 0;
       if (event.sequence() > 0) request.set_after_sequence(event.sequence());
       // The server resolves the number of episodes and the cost when a job starts.
       if (job.episodes_total() == 0 && event.kind() != v1::EVENT_KIND_PROGRESS) {
@@ -238,6 +246,8 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
       if (HasEnded(job.state())) return job;
     } else if (!absl::IsUnavailable(status)) {
       return status;
+    } else if (++refusals == 2) {  // one may be a server that starts again
+      Say(narrator, absl::StrCat(std::string(status.message()), " (waiting)"));
     }
     absl::SleepFor(kPause);
     AMC_RETURN_IF_ERROR(client.Reconnect());

@@ -23,7 +23,8 @@ struct FollowOptions {
   std::function<std::vector<std::string>()> news;
 };
 
-// Follows the job to its end, over lost connections too, and returns it as it ended. Cancelled when
+// Follows the job to its end, over lost connections too, and returns it as it ended. Of a server
+// that is there but takes no more watchers it shows what it says, and tries on. Cancelled when
 // Client::CancelCalls did so; Unavailable when the server stays away; ResourceExhausted when
 // `patience` is over.
 absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,

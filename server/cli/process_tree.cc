@@ -28,13 +28,6 @@ constexpr int kLogTailLines = 15;
 constexpr absl::Duration kPoll = absl::Milliseconds(50);
 constexpr absl::Duration kLastPatience = absl::Seconds(2);
 
-sigset_t StopSignals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
-  return set;
-}
-
 std::string HowItEnded(int status) {
   return WIFSIGNALED(status) ? absl::StrCat("was killed by signal ", WTERMSIG(status))
                              : absl::StrCat("ended with exit code ", WEXITSTATUS(status));

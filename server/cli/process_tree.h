@@ -27,8 +27,8 @@ struct ChildOptions {
 // Start, Stop and destruction from the thread that made it; the rest is thread-safe.
 class ProcessTree {
  public:
-  // Blocks SIGINT, SIGTERM and SIGHUP in this thread and those it starts, and waits for them in a
-  // thread of its own. Make it before any other thread.
+  // Blocks StopSignals() in this thread and those it starts, and waits for them in a thread of its
+  // own. Make it before any other thread.
   ProcessTree();
   // Kills what still runs.
   ~ProcessTree();

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "amc/v1/worker.grpc.pb.h"
+#include "base/cgroup.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -35,23 +36,14 @@ namespace {
 constexpr absl::Duration kLook = absl::Seconds(1);            // at the sessions' pipe
 constexpr absl::Duration kReportPatience = absl::Seconds(4);  // with a server that is away
 
-OomKills ReadOomKills() {
-  OomKills kills;
-  if (const auto text = ReadFile("/proc/vmstat"); text.ok()) {
-    kills.machine = CounterIn(*text, "oom_kill");
-  }
-  const auto self = ReadFile("/proc/self/cgroup");
-  const std::string path = self.ok() ? OomKillsPath(*self) : "";
-  if (const auto text = ReadFile(path); text.ok()) kills.group = CounterIn(*text, "oom_kill");
-  return kills;
-}
-
 class Supervisor {
  public:
-  Supervisor(const WorkerArgs& args, std::vector<std::string> arguments)
-      : args_(args), arguments_(std::move(arguments)) {
-    sigemptyset(&signals_);
-    for (const int signal : {SIGINT, SIGTERM, SIGCHLD}) sigaddset(&signals_, signal);
+  Supervisor(const WorkerArgs& args, std::vector<std::string> arguments, OomKillsFn oom_kills)
+      : args_(args),
+        arguments_(std::move(arguments)),
+        oom_kills_(std::move(oom_kills)),
+        signals_(StopSignals()) {
+    sigaddset(&signals_, SIGCHLD);
     ::signal(SIGCHLD, SIG_DFL);  // ignored, children would vanish without a status
     ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     // Only for this process.
@@ -100,8 +92,9 @@ class Supervisor {
     AMC_ASSIGN_OR_RETURN(const std::unique_ptr<LinePipe> sessions, LinePipe::Open());
     std::vector<std::string> arguments = arguments_;
     arguments.push_back(absl::StrCat("--session-fd=", sessions->writing_end()));
-    const OomKills before = ReadOomKills();
+    OomWitness witness;
     const absl::Time start = absl::Now();
+    witness.Look(start, oom_kills_());
     AMC_ASSIGN_OR_RETURN(const pid_t pid, Spawn({.arguments = std::move(arguments),
                                                  .environment = EngineEnvironment(args_.threads),
                                                  .inherited = sessions->writing_end()}));
@@ -113,8 +106,9 @@ class Supervisor {
       if (StopAsked(kLook)) ::kill(pid, SIGTERM);
       ended = ::waitpid(pid, &status, WNOHANG) == pid;
       for (std::string& session : sessions->Read()) life.session = std::move(session);
+      if (!ended) witness.Look(absl::Now(), oom_kills_());
     }
-    life.ending = ClassifyEnding(status, KilledForMemory(before, ReadOomKills()));
+    life.ending = ClassifyEnding(status, witness.Saw(oom_kills_()));
     life.length = absl::Now() - start;
     return life;
   }
@@ -123,7 +117,10 @@ class Supervisor {
   bool StopAsked(absl::Duration wait) {
     const timespec timeout = absl::ToTimespec(wait);
     const int signal = ::sigtimedwait(&signals_, nullptr, &timeout);
-    if (signal != SIGTERM && signal != SIGINT) return false;
+    if (signal < 0 || signal == SIGCHLD) return false;
+    // A terminal that closes may say so twice, by its shell and by the kernel: one wish all the
+    // same.
+    if (signal == SIGHUP && std::exchange(hung_up_, true)) return false;
     ++stops_;
     return true;
   }
@@ -170,14 +167,28 @@ class Supervisor {
 
   const WorkerArgs& args_;
   const std::vector<std::string> arguments_;
+  const OomKillsFn oom_kills_;
   sigset_t signals_;
   int stops_ = 0;
+  bool hung_up_ = false;
 };
 
 }  // namespace
 
-absl::Status SuperviseWorker(const WorkerArgs& args, std::vector<std::string> arguments) {
-  return Supervisor(args, std::move(arguments)).Run();
+OomKills ReadOomKills() {
+  OomKills kills;
+  if (const auto text = ReadFile("/proc/vmstat"); text.ok()) {
+    kills.machine = CounterIn(*text, "oom_kill");
+  }
+  const auto self = ReadFile("/proc/self/cgroup");
+  const std::string path = self.ok() ? OomKillsFile(*self) : "";
+  if (const auto text = ReadFile(path); text.ok()) kills.group = CounterIn(*text, "oom_kill");
+  return kills;
+}
+
+absl::Status SuperviseWorker(const WorkerArgs& args, std::vector<std::string> arguments,
+                             OomKillsFn oom_kills) {
+  return Supervisor(args, std::move(arguments), std::move(oom_kills)).Run();
 }
 
 absl::Status SuperviseWorker(const WorkerArgs& args, int argc, char** argv) {

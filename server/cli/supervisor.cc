@@ -6,7 +6,6 @@
 #include <csignal>
 #include <cstring>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -44,22 +43,6 @@ Ending ClassifyEnding(int wait_status, bool out_of_memory) {
   return {kind, code, absl::StrCat("ended with exit code ", code)};
 }
 
-std::string OomKillsPath(const std::string& self_cgroup) {
-  // Lines "HIERARCHY:CONTROLLERS:PATH"; version 2 has hierarchy 0 and no controllers.
-  std::string second;
-  for (const absl::string_view line : absl::StrSplit(self_cgroup, '\n')) {
-    const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
-    if (parts.size() != 3) continue;
-    const std::string path = parts[2] == "/" ? "" : parts[2];
-    const std::vector<std::string> controllers = absl::StrSplit(parts[1], ',');
-    if (std::find(controllers.begin(), controllers.end(), "memory") != controllers.end()) {
-      return absl::StrCat("/sys/fs/cgroup/memory", path, "/memory.oom_control");
-    }
-    if (parts[0] == "0") second = absl::StrCat("/sys/fs/cgroup", path, "/memory.events");
-  }
-  return second;
-}
-
 std::optional<int64_t> CounterIn(const std::string& text, const std::string& name) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     const std::pair<std::string, std::string> words = absl::StrSplit(line, absl::MaxSplits(' ', 1));
@@ -72,6 +55,12 @@ std::optional<int64_t> CounterIn(const std::string& text, const std::string& nam
 bool KilledForMemory(const OomKills& before, const OomKills& after) {
   if (before.group && after.group) return *after.group > *before.group;
   return before.machine && after.machine && *after.machine > *before.machine;
+}
+
+void OomWitness::Look(absl::Time now, const OomKills& kills) {
+  if (now - newer_.at < kMemory) return;
+  older_ = newer_.at == absl::InfinitePast() ? Reading{now, kills} : newer_;
+  newer_ = {now, kills};
 }
 
 std::optional<absl::Duration> RestartPolicy::Next(EndKind kind, absl::Duration life,

@@ -36,13 +36,30 @@ Ending ClassifyEnding(int wait_status, bool out_of_memory);
 struct OomKills {
   std::optional<int64_t> group, machine;
 };
-// From the text of /proc/self/cgroup, the file that counts for its memory cgroup; v1 and v2. Empty
-// if there is none.
-std::string OomKillsPath(const std::string& self_cgroup);
 // The value in the line "NAME VALUE" of a file such as /proc/vmstat or memory.events.
 std::optional<int64_t> CounterIn(const std::string& text, const std::string& name);
 // Whether one came between the two readings. The group's count is the better witness.
 bool KilledForMemory(const OomKills& before, const OomKills& after);
+
+// The readings of a child's last moments. Of all that the kernel kills in days only what it killed
+// just now may have been the child. Thread-compatible.
+class OomWitness {
+ public:
+  static constexpr absl::Duration kMemory = absl::Seconds(1);
+
+  // A reading, to be taken about every second while the child lives.
+  void Look(absl::Time now, const OomKills& kills);
+  // Whether the kernel has killed since at least kMemory before the last look, at most twice that:
+  // a large process may still be seen alive after it was counted. `last` is read after its end.
+  bool Saw(const OomKills& last) const { return KilledForMemory(older_.kills, last); }
+
+ private:
+  struct Reading {
+    absl::Time at = absl::InfinitePast();
+    OomKills kills;
+  };
+  Reading older_, newer_;
+};
 
 // When to start the next process. Thread-compatible.
 class RestartPolicy {

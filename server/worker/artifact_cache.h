@@ -18,14 +18,17 @@ namespace amc {
 class ArtifactCache {
  public:
   using Progress = std::function<void(int64_t done, int64_t total)>;
+  // Asked within every call, from any thread; once it has said so, the call ends within a second.
+  using Cancelled = std::function<bool()>;
+  // Told why the server has no room for an upload.
+  using NoRoom = std::function<void(const std::string& why)>;
 
   struct Options {
     std::string folder;
     std::string shared_folder;  // empty: none
     int64_t limit_bytes = 0;    // what was used longest ago goes first; 0: no limit
-    absl::Duration patience =
-        absl::InfiniteDuration();  // how long a transfer sits out a server that
-                                   //   is away
+    // How long a transfer sits out a server that is away.
+    absl::Duration patience = absl::InfiniteDuration();
   };
   // The stub must outlive the cache.
   static absl::StatusOr<std::unique_ptr<ArtifactCache>> Open(
@@ -33,16 +36,16 @@ class ArtifactCache {
 
   // Where the artifact's bytes lie. NotFound if the server does not have it, DataLoss if its copy
   // is damaged, ResourceExhausted if the disk is full. While the server cannot be reached it tries
-  // again, and goes on where it was cut, until its patience ends or `cancelled` (then Unavailable
-  // or Cancelled). May remove others to make room; whoever has those open keeps them.
+  // again, and goes on where it was cut, until its patience ends (Unavailable) or `cancelled`
+  // (Cancelled). May remove others to make room; whoever has those open keeps them.
   absl::StatusOr<std::string> Path(const std::string& digest, const Progress& progress,
-                                   const std::function<bool()>& cancelled);
+                                   const Cancelled& cancelled);
 
   // Hands an artifact to the server and returns its digest. Idempotent; patient as Path, and while
-  // the server has no room.
+  // the server has no room: `no_room` hears of every try that failed for that.
   absl::StatusOr<std::string> Upload(const std::string& bytes, v1::ArtifactKind kind,
-                                     const std::string& name,
-                                     const std::function<bool()>& cancelled);
+                                     const std::string& name, const NoRoom& no_room,
+                                     const Cancelled& cancelled);
 
  private:
   ArtifactCache(Options options, std::unique_ptr<ArtifactStore> local,
@@ -53,7 +56,7 @@ class ArtifactCache {
         stub_(stub) {}
 
   absl::Status Download(const std::string& digest, const Progress& progress,
-                        const std::function<bool()>& cancelled);
+                        const Cancelled& cancelled);
 
   const Options options_;
   const std::unique_ptr<ArtifactStore> local_;

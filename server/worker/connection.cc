@@ -17,8 +17,12 @@ namespace amc {
 namespace {
 
 constexpr absl::Duration kTimeout = absl::Seconds(20);
-// A heartbeat that is swallowed must leave time for another one within the lease's term (15 s).
-constexpr absl::Duration kHeartbeatTimeout = absl::Seconds(4);
+// A heartbeat that is swallowed must leave time for another one within the lease's term. How long
+// that is the worker is not told, but a server's heartbeats are a third of it at most (amc serve),
+// as a rule far less: 1 s of 15 s.
+constexpr int kHeartbeatsWaited = 3;
+constexpr absl::Duration kHeartbeatTimeoutLeast = absl::Seconds(1);
+constexpr absl::Duration kHeartbeatTimeoutMost = absl::Seconds(4);
 
 void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
   context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
@@ -113,8 +117,10 @@ absl::StatusOr<v1::HeartbeatResponse> Connection::Heartbeat(const v1::TaskProgre
   v1::HeartbeatRequest request;
   if (progress != nullptr) *request.add_leases() = *progress;
   v1::HeartbeatResponse response;
+  const absl::Duration timeout = std::clamp(kHeartbeatsWaited * heartbeat_interval(false),
+                                            kHeartbeatTimeoutLeast, kHeartbeatTimeoutMost);
   AMC_RETURN_IF_ERROR(
-      Call(&v1::WorkerService::StubInterface::Heartbeat, request, response, kHeartbeatTimeout));
+      Call(&v1::WorkerService::StubInterface::Heartbeat, request, response, timeout));
   MutexLock lock(&mutex_);
   if (response.heartbeat_ms() > 0) {
     (progress != nullptr ? busy_interval_ : idle_interval_) =

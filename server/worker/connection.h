@@ -28,7 +28,8 @@ class Connection {
   // Without a lease when there is nothing to do. A repeat after an error has to bring the same
   // request_id.
   absl::StatusOr<v1::LeaseTaskResponse> Lease(const std::string& request_id, absl::Duration wait);
-  // `progress` may be null (no lease).
+  // `progress` may be null (no lease). Waits for three of the server's intervals, one to four
+  // seconds.
   absl::StatusOr<v1::HeartbeatResponse> Heartbeat(const v1::TaskProgress* progress);
   absl::Status Complete(v1::CompleteTaskRequest request);
 

@@ -21,6 +21,7 @@
 #include "server/convert.h"
 #include "server/job_error.h"
 #include "server/job_spec.h"
+#include "server/rpc/waiting.h"
 
 namespace amc {
 namespace {
@@ -140,9 +141,12 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   result.set_compressed_latency_ms(latency.second);
   result.set_original_bytes(work.model_bytes);
   result.set_compressed_bytes(static_cast<int64_t>(bytes->size()));
+  const ArtifactCache::NoRoom no_room = [&](const std::string& why) {
+    progress(absl::StrCat(kWaitingToStore, why), 0, 0);
+  };
   AMC_ASSIGN_OR_RETURN(const std::string digest,
                        cache.Upload(*bytes, v1::ARTIFACT_KIND_MODEL,
-                                    absl::StrCat(spec.name(), " compressed"), cancelled));
+                                    absl::StrCat(spec.name(), " compressed"), no_room, cancelled));
   result.set_model(digest);
   return result;
 }

@@ -73,7 +73,7 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
   if (NumThreads() != evaluation.threads()) TuneProcess(static_cast<int>(evaluation.threads()));
   AMC_ASSIGN_OR_RETURN(Workspace* const work, Open(lease.spec(), progress, cancelled));
   v1::TaskResult result;
-  result.set_numerics_id(JobNumericsId(PlatformId(), evaluation));
+  result.set_numerics_id(JobNumericsId(PlatformId(), GpuId(), evaluation));
   LocalEvaluator& evaluator = *work->evaluator;
   if (lease.kind() == v1::TASK_KIND_BASELINE) {
     *result.mutable_measurement() = ToProto(evaluator.baseline());

@@ -11,13 +11,13 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/cgroup.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "env/exec/exec_options.h"
 #include "server/rpc/random_hex.h"
@@ -32,20 +32,17 @@ constexpr absl::Duration kPoll = absl::Seconds(20);
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kLastRetry = absl::Seconds(2);
 
-// What this machine has, or this process's cgroup where that is less.
+// What this machine has, or what this process's cgroup may use of it where that is less.
 int64_t MemoryBytes() {
-  int64_t bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
-  const absl::StatusOr<std::string> limit = ReadFile("/sys/fs/cgroup/memory.max");
-  int64_t group = 0;
-  if (limit.ok() && absl::SimpleAtoi(absl::StripAsciiWhitespace(*limit), &group) && group > 0) {
-    bytes = std::min(bytes, group);
-  }
-  return bytes;
+  const int64_t bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGE_SIZE);
+  const absl::StatusOr<std::string> group = ReadFile("/proc/self/cgroup");
+  return group.ok() ? std::min(bytes, MemoryLimit(*group).value_or(bytes)) : bytes;
 }
 
 v1::RegisterWorkerRequest Identity(const WorkerOptions& options) {
   v1::RegisterWorkerRequest identity;
-  identity.set_uuid(RandomHex(32));
+  identity.set_secret(RandomHex(64));
+  identity.set_uuid(Sha256Hex(identity.secret()));
   v1::WorkerCapabilities& capabilities = *identity.mutable_capabilities();
   capabilities.set_version(std::string(Version()));
   char host[256] = {};
@@ -58,6 +55,7 @@ v1::RegisterWorkerRequest Identity(const WorkerOptions& options) {
     capabilities.add_runtimes(std::move(runtime));
   }
   capabilities.set_platform_id(TaskExecutor::PlatformId());
+  capabilities.set_gpu_id(GpuId());
   return identity;
 }
 

@@ -343,6 +343,9 @@ class LimitsTest(OperationsCase):
         for wrong in (["--lease-term", "15"], ["--heartbeat", "0s"], ["--heartbeat", "20s"], ["--disk-quota", "much"],
                       ["--max-jobs", "0"]):
             self.fails(2, wrong[0], "serve", "--data-folder", f"{self.dir}/none", *wrong)
+        self.fails(2, "--heartbeat 6s .*--lease-term 15s", "serve", "--data-folder", f"{self.dir}/none", "--heartbeat", "6s")
+        self.fails(2, "--heartbeat 1s .*--lease-term 2.9s", "serve", "--data-folder", f"{self.dir}/none", "--lease-term",
+                   "2900ms")
         self.fails(2, "--memory", "worker", "--memory", "-1")
         self.assertFalse(os.path.exists(f"{self.dir}/none"))
 
@@ -361,6 +364,21 @@ class LimitsTest(OperationsCase):
         server.wait_for("listening on ")
         address = server.output().split("listening on ")[1].split()[0]
         self.fails(1, "quota", "submit", "--model", self.model, "--data", self.pack, "--budget", "0.6", "--server", address)
+
+    def test_a_result_that_the_quota_leaves_no_room_for_waits_and_says_so(self):
+        room = os.path.getsize(self.model) + os.path.getsize(self.pack) + 1000
+        server = self.start("small", "serve", "--address", "127.0.0.1:0", "--data-folder", f"{self.dir}/small",
+                            "--disk-quota", room)
+        server.wait_for("listening on ")
+        self.address = server.output().split("listening on ")[1].split()[0]
+        worker = self.worker()
+        job = self.start("job", "submit", "--model", self.model, "--data", self.pack, "--budget", "0.6", "--agent", "random",
+                         "--episodes", 1, "--wait", "--server", self.address)
+        job.wait_for("waiting to store: ")
+        self.assertIn("quota", job.output())
+        self.assertEqual(job.stop(signal.SIGINT), 130)
+        time.sleep(2)  # for more tries
+        self.assertEqual(worker.output().count("the server has no room"), 1, worker.output())
 
     def test_a_job_that_needs_more_memory_than_there_is_waits_and_says_so(self):
         self.worker()

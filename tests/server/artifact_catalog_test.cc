@@ -3,8 +3,11 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
+#include <future>
 #include <limits>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
@@ -16,6 +19,19 @@ namespace amc {
 namespace {
 
 using ::testing::HasSubstr;
+
+const std::string kNew(64, '0');  // the digest of an artifact that nobody has seen
+
+// A clock that lets something happen when it is asked next.
+class HookClock : public FakeClock {
+ public:
+  using FakeClock::FakeClock;
+  absl::Time Now() const override {
+    if (const std::function<void()> once = std::exchange(hook, nullptr)) once();
+    return FakeClock::Now();
+  }
+  mutable std::function<void()> hook;
+};
 
 class ArtifactCatalogTest : public ::testing::Test {
  protected:
@@ -56,7 +72,7 @@ class ArtifactCatalogTest : public ::testing::Test {
   bool HasFile(const std::string& digest) { return artifacts_->Contains(digest); }
 
   TempDirectory folder_ = *TempDirectory::Create("amc_catalog_test");
-  FakeClock clock_{absl::FromUnixSeconds(1'000'000)};
+  HookClock clock_{absl::FromUnixSeconds(1'000'000)};
   std::unique_ptr<ArtifactStore> artifacts_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<ArtifactCatalog> catalog_;
@@ -112,32 +128,77 @@ TEST_F(ArtifactCatalogTest, QuotaCountsWhatIsStoredAndWhatIsArriving) {
   ASSERT_TRUE(Put(std::string(30, 'x')).ok());
   std::optional<ArtifactCatalog::Reservation> arriving;
   {
-    absl::StatusOr<ArtifactCatalog::Reservation> room = catalog_->Reserve(50);
+    absl::StatusOr<ArtifactCatalog::Reservation> room = catalog_->Reserve(kNew, 50);
     ASSERT_TRUE(room.ok()) << room.status();
     arriving.emplace(*std::move(room));
   }  // what was moved from gives nothing back
-  const absl::Status full = catalog_->Reserve(21).status();
+  const absl::Status full = catalog_->Reserve(kNew, 21).status();
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(full.message()),
               HasSubstr("21 bytes do not fit into the quota of 100: 30 are stored, 50 are "
                         "arriving"));
   EXPECT_THAT(std::string(full.message()), HasSubstr("amc delete"));
   EXPECT_THAT(std::string(full.message()), HasSubstr("--disk-quota"));
-  EXPECT_TRUE(catalog_->Reserve(20).ok());  // fits exactly, and is given back at once
-  EXPECT_TRUE(catalog_->Reserve(20).ok());
-  EXPECT_TRUE(catalog_->Reserve(0).ok());
+  EXPECT_TRUE(catalog_->Reserve(kNew, 20).ok());  // fits exactly, and is given back at once
+  EXPECT_TRUE(catalog_->Reserve(kNew, 20).ok());
+  EXPECT_TRUE(catalog_->Reserve(kNew, 0).ok());
   arriving.reset();
-  EXPECT_TRUE(catalog_->Reserve(70).ok());
-  EXPECT_TRUE(absl::IsResourceExhausted(catalog_->Reserve(71).status()));
-  EXPECT_TRUE(
-      absl::IsResourceExhausted(catalog_->Reserve(std::numeric_limits<int64_t>::max()).status()));
+  EXPECT_TRUE(catalog_->Reserve(kNew, 70).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(catalog_->Reserve(kNew, 71).status()));
+  EXPECT_TRUE(absl::IsResourceExhausted(
+      catalog_->Reserve(kNew, std::numeric_limits<int64_t>::max()).status()));
   EXPECT_EQ(catalog_->quota_bytes(), 100);
+}
+
+// Its row counts already, whatever has become of its bytes.
+TEST_F(ArtifactCatalogTest, ARepairNeedsNoMoreRoom) {
+  Options({.quota_bytes = 100});
+  const std::string bytes(60, 'x'), digest = Put(bytes)->digest();
+  ASSERT_TRUE(WriteFileAtomically(*artifacts_->Path(digest), "damaged").ok());
+  ASSERT_TRUE(absl::IsNotFound(catalog_->Use(digest).status()));
+  clock_.Advance(absl::Hours(25));
+  {
+    const auto room = catalog_->Reserve(digest, 60);
+    ASSERT_TRUE(room.ok()) << room.status();
+    EXPECT_TRUE(catalog_->Reserve(kNew, 40).ok());
+    EXPECT_TRUE(absl::IsResourceExhausted(catalog_->Reserve(kNew, 41).status()));
+    ASSERT_TRUE(catalog_->Collect().ok());  // does not take the room away meanwhile
+    EXPECT_EQ(*catalog_->Bytes(), 60);
+    ASSERT_TRUE(Put(bytes).ok());
+  }
+  EXPECT_TRUE(catalog_->Use(digest).ok());
+  EXPECT_EQ(*catalog_->Bytes(), 60);
+  // Nor does anybody get more by announcing what is there as larger than it is.
+  EXPECT_TRUE(absl::IsResourceExhausted(catalog_->Reserve(digest, 101).status()));
+  EXPECT_TRUE(catalog_->Reserve(digest, 100).ok());
+}
+
+// Put asks for the time between the sync, which may take a minute, and what it does alone.
+TEST_F(ArtifactCatalogTest, NobodyWaitsForBytesToReachTheDisk) {
+  const std::unique_ptr<ArtifactStore::Writer> writer = *artifacts_->NewWriter();
+  ASSERT_TRUE(writer->Append("abc").ok());
+  bool sealed = false, collected = false;
+  std::thread collection;
+  clock_.hook = [&] {
+    sealed = !writer->Append("").ok();
+    std::promise<void> done;
+    std::future<void> end = done.get_future();
+    collection = std::thread([&, done = std::move(done)]() mutable {
+      EXPECT_TRUE(catalog_->Collect().ok());
+      done.set_value();
+    });
+    collected = end.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+  };
+  EXPECT_TRUE(catalog_->Put(*writer, Header("abc")).ok());
+  EXPECT_TRUE(sealed);
+  EXPECT_TRUE(collected);
+  collection.join();
 }
 
 TEST_F(ArtifactCatalogTest, WithoutAQuotaThereIsRoomForAll) {
   // Announced sizes are whatever a client says: their sum may not overflow.
-  const auto one = catalog_->Reserve(std::numeric_limits<int64_t>::max());
-  const auto two = catalog_->Reserve(std::numeric_limits<int64_t>::max());
+  const auto one = catalog_->Reserve(kNew, std::numeric_limits<int64_t>::max());
+  const auto two = catalog_->Reserve(kNew, std::numeric_limits<int64_t>::max());
   EXPECT_TRUE(one.ok() && two.ok());
   EXPECT_EQ(catalog_->quota_bytes(), 0);
 }
@@ -194,7 +255,7 @@ TEST_F(ArtifactCatalogTest, OneOfManyUploadsThatFitOnlyAloneGetsThrough) {
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back([&, t] {
-        const auto room = catalog_->Reserve(600);
+        const auto room = catalog_->Reserve(kNew, 600);
         if (!room.ok()) return;
         ASSERT_TRUE(Put(std::string(600, static_cast<char>('a' + t))).ok());
         ++stored;

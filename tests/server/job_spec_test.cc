@@ -172,7 +172,7 @@ TEST(JobSpecTest, TurnsIntoTheCoresSettings) {
   EXPECT_EQ(evaluator.prune.criterion, Criterion::kL1);
   EXPECT_EQ(evaluator.reconstruction, Reconstruction::kStrong);
   EXPECT_EQ(evaluator.prune.exec.precision, Precision::kBfloat16);
-  EXPECT_EQ(JobNumericsId("avx2:torch1", resolved.evaluation()),
+  EXPECT_EQ(JobNumericsId("avx2:torch1", "", resolved.evaluation()),
             "cpu:avx2:torch1:threads1:batch64:bf16");
 }
 

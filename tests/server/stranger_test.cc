@@ -121,6 +121,16 @@ TEST_F(StrangerTest, ADownloadThatIsNotReadIsCancelled) {
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
+TEST_F(StrangerTest, AnEnvironmentsStreamThatStandsStillIsCancelled) {
+  options_.environment_idle = absl::Milliseconds(300);
+  RestartServer();
+  grpc::ClientContext context;
+  const auto stream = environments_->StepStream(&context);
+  v1::StepResponse response;
+  EXPECT_FALSE(stream->Read(&response));  // returns
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
 TEST_F(StrangerTest, StreamsAreLimitedInNumberAndWatchersMayWait) {
   options_.max_streams = 2;
   RestartServer();
@@ -168,6 +178,27 @@ TEST_F(StrangerTest, NobodyCompletesAnothersLease) {
   EXPECT_THAT(stolen.error_message(), HasSubstr("is leased by holder, not by thief"));
   EXPECT_EQ(Complete("a made-up session", lease).error_code(), grpc::StatusCode::UNAUTHENTICATED);
   EXPECT_TRUE(Complete(holder, lease).ok());
+}
+
+// Nor by registering as its holder: that takes the secret that the uuid is made of.
+TEST_F(StrangerTest, NobodyRegistersAsAnother) {
+  v1::RegisterWorkerRequest holder = FakeIdentity(Sha256Hex("a secret"));
+  holder.set_secret("a secret");
+  v1::RegisterWorkerResponse response;
+  {
+    grpc::ClientContext context;
+    ASSERT_TRUE(workers_->RegisterWorker(&context, holder, &response).ok());
+  }
+  for (const char* secret : {"", "a guess"}) {
+    v1::RegisterWorkerRequest thief = holder;
+    thief.set_secret(secret);
+    v1::RegisterWorkerResponse stolen;
+    grpc::ClientContext context;
+    EXPECT_EQ(workers_->RegisterWorker(&context, thief, &stolen).error_code(),
+              grpc::StatusCode::PERMISSION_DENIED);
+  }
+  ASSERT_TRUE(Submit(Spec(), "r").ok());
+  EXPECT_TRUE(Complete(response.session(), Lease(response.session())).ok());  // it still holds
 }
 
 // Nor can anybody end another's lease by calling it crashed: that takes the session.

@@ -272,6 +272,29 @@ TEST_F(WorkerServiceTest, AsksWorkersToLeaveAndGivesThemNothingMore) {
   EXPECT_TRUE(Lease(*Register(Identity("busy")), "e", 500)->drain());
 }
 
+TEST_F(WorkerServiceTest, RemembersADrainOfAWorkerThatWasSilent) {
+  const std::string session = *Register(Identity("w"));
+  v1::DrainWorkersRequest request;
+  request.add_uuids("w");
+  v1::DrainWorkersResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(workers_->DrainWorkers(&context, request, &response).ok());
+  absl::SleepFor(absl::Seconds(1));  // twice the term: it is lost
+  EXPECT_TRUE(Heartbeat(session, {})->drain());
+  EXPECT_TRUE(Lease(session, "a", 20'000)->drain());
+}
+
+TEST_F(WorkerServiceTest, CountsARepeatedCompletionOnce) {
+  ASSERT_TRUE(Submit(Spec(), "r").ok());
+  const std::string session = *Register(Identity("w"));
+  const v1::Lease lease = Lease(session, "a")->lease();
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(Complete(session, lease).ok());
+  v1::ServerStatus status;
+  grpc::ClientContext context;
+  ASSERT_TRUE(admin_->GetServerStatus(&context, {}, &status).ok());
+  EXPECT_EQ(status.completions(), 1);
+}
+
 TEST_F(WorkerServiceTest, GivesTasksOnlyToWorkersWithWhatTheJobRequires) {
   v1::JobSpec spec = Spec();
   spec.mutable_requirements()->set_memory_bytes(1000);

@@ -5,19 +5,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/sha256.h"
 #include "env/cost/cost_model.h"
 #include "env/graph/onnx_import.h"
 #include "gmock/gmock.h"
+#include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "server/convert.h"
 #include "server/job_spec.h"
 #include "server/rpc/channel.h"
+#include "server/rpc/waiting.h"
 #include "server/worker/artifact_cache.h"
+#include "server/worker/connection.h"
 #include "server/worker/finish.h"
 #include "server/worker/task_executor.h"
 #include "tests/server/server_fixture.h"
@@ -25,6 +30,7 @@
 namespace amc {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class WorkerTest : public ServerTest {
@@ -260,6 +266,37 @@ TEST_F(WorkerTest, StopsWithinASecondOfACancellation) {
   EXPECT_EQ(WaitForEnd(Submit(next, "next")->id()).state(), v1::JOB_STATE_SUCCEEDED);
 }
 
+TEST_F(WorkerTest, SaysThatItWaitsWhileTheServerHasNoRoomForTheResult) {
+  options_.disk_quota_bytes = static_cast<int64_t>(TestModel().size() + TestPack().size() + 10);
+  RestartServer();
+  testing::internal::CaptureStderr();
+  std::string id, waiting;
+  {
+    RunningWorker worker(MakeOptions("a"));
+    id = Submit(RealSpec(1), "one")->id();
+    v1::WatchJobRequest request;
+    request.set_id(id);
+    grpc::ClientContext context;
+    const auto reader = jobs_->WatchJob(&context, request);
+    v1::JobEvent event;
+    while (!absl::StartsWith(event.message(), kWaitingToStore) && reader->Read(&event)) {
+    }
+    context.TryCancel();
+    reader->Finish();
+    EXPECT_THAT(event.message(), AllOf(HasSubstr("waiting to store: "), HasSubstr("quota")));
+    EXPECT_EQ(event.kind(), v1::EVENT_KIND_PROGRESS);
+    EXPECT_EQ(event.total(), 0);
+    absl::SleepFor(absl::Seconds(1));  // and further tries
+    options_.disk_quota_bytes = 0;
+    RestartServer();
+    EXPECT_EQ(WaitForEnd(id).state(), v1::JOB_STATE_SUCCEEDED);
+  }
+  const std::string log = testing::internal::GetCapturedStderr(), line = "the server has no room";
+  const size_t at = log.find(line);
+  ASSERT_NE(at, std::string::npos) << log;
+  EXPECT_EQ(log.find(line, at + 1), std::string::npos) << log;
+}
+
 TEST_F(WorkerTest, KeepsItsCacheWithinTheLimitButForWhatWasUsedLately) {
   const v1::JobSpec spec = RealSpec(1);
   WorkerOptions options = MakeOptions("a");
@@ -307,18 +344,170 @@ TEST(ArtifactCacheTest, SitsOutAnAbsentServerAsLongAsItIsToldTo) {
   const auto stub = v1::ArtifactService::NewStub(*MakeChannel(nobody));
   const auto path = [&](absl::Duration patience, bool cancelled) {
     const auto cache = *ArtifactCache::Open(
-        {.folder = folder.path() + "/cache", .patience = patience}, stub.get());
+        {.folder = folder.path() + "/cache", .shared_folder = "", .patience = patience},
+        stub.get());
     const absl::Time start = absl::Now();
     const absl::Status status =
         cache
             ->Path(
                 std::string(64, 'a'), [](int64_t, int64_t) {}, [=] { return cancelled; })
             .status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    EXPECT_EQ(status.code(),
+              cancelled ? absl::StatusCode::kCancelled : absl::StatusCode::kUnavailable)
+        << status;
     return absl::Now() - start;
   };
   EXPECT_GE(path(absl::Milliseconds(300), false), absl::Milliseconds(300));
   path(absl::InfiniteDuration(), true);  // returns
+}
+
+// Has an artifact of 64 bytes, but answers every call only in part and then falls silent.
+class StallingArtifactService : public v1::ArtifactService::Service {
+ public:
+  grpc::Status GetArtifact(grpc::ServerContext* context, const v1::GetArtifactRequest* request,
+                           v1::Artifact* response) override {
+    if (stalls_at_once) Stall(*context);
+    response->set_digest(request->digest());
+    response->set_size(64);
+    return grpc::Status::OK;
+  }
+  grpc::Status DownloadArtifact(grpc::ServerContext* context,
+                                const v1::DownloadArtifactRequest* /*request*/,
+                                grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) override {
+    v1::DownloadArtifactResponse response;
+    response.set_chunk("the first bytes");
+    writer->Write(response);
+    return Stall(*context);
+  }
+  grpc::Status UploadArtifact(grpc::ServerContext* context,
+                              grpc::ServerReader<v1::UploadArtifactRequest>* reader,
+                              v1::Artifact* /*response*/) override {
+    v1::UploadArtifactRequest message;
+    reader->Read(&message);
+    return Stall(*context);
+  }
+
+  std::atomic<bool> stalls_at_once = false;
+
+ private:
+  static grpc::Status Stall(const grpc::ServerContext& context) {
+    const absl::Time end = absl::Now() + absl::Seconds(10);
+    while (!context.IsCancelled() && absl::Now() < end) absl::SleepFor(absl::Milliseconds(20));
+    return {grpc::StatusCode::INTERNAL, "stalled for ten seconds"};
+  }
+};
+
+class StalledTransferTest : public testing::Test {
+ protected:
+  StalledTransferTest() {
+    ChannelOptions options;
+    options.address = "unix:" + folder_.path() + "/socket";
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(options.address, grpc::InsecureServerCredentials());
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+    stub_ = v1::ArtifactService::NewStub(*MakeChannel(options));
+    cache_ = *ArtifactCache::Open({.folder = folder_.path() + "/cache", .shared_folder = ""},
+                                  stub_.get());
+  }
+  // Cancels what `transfer` does after half a second: that has to end within another one.
+  void ExpectEndsOnceCancelled(
+      const std::function<absl::Status(const ArtifactCache::Cancelled&)>& transfer) {
+    const absl::Time cancel = absl::Now() + absl::Milliseconds(500);
+    const absl::Status status = transfer([cancel] { return absl::Now() >= cancel; });
+    EXPECT_TRUE(absl::IsCancelled(status)) << status;
+    EXPECT_GE(absl::Now(), cancel);
+    EXPECT_LT(absl::Now(), cancel + absl::Seconds(1));
+  }
+  absl::Status Download(const ArtifactCache::Cancelled& cancelled) {
+    return cache_
+        ->Path(
+            std::string(64, 'a'), [](int64_t, int64_t) {}, cancelled)
+        .status();
+  }
+
+  TempDirectory folder_ = *TempDirectory::Create("amc-stalled-transfer");
+  StallingArtifactService service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<v1::ArtifactService::Stub> stub_;
+  std::unique_ptr<ArtifactCache> cache_;
+};
+
+TEST_F(StalledTransferTest, QuestionsEndWhenTheyAreCancelled) {
+  service_.stalls_at_once = true;
+  ExpectEndsOnceCancelled([this](const auto& cancelled) { return Download(cancelled); });
+}
+
+TEST_F(StalledTransferTest, DownloadsEndWhenTheyAreCancelled) {
+  ExpectEndsOnceCancelled([this](const auto& cancelled) { return Download(cancelled); });
+}
+
+TEST_F(StalledTransferTest, UploadsEndWhenTheyAreCancelled) {
+  const std::string bytes(64 << 20, 'x');  // far more than fits on the way
+  ExpectEndsOnceCancelled([&](const auto& cancelled) {
+    return cache_
+        ->Upload(
+            bytes, v1::ARTIFACT_KIND_MODEL, "big", [](const std::string&) {}, cancelled)
+        .status();
+  });
+}
+
+TEST_F(StalledTransferTest, WhatWasNotVerifiedToTheEndIsNotTakenForDamaged) {
+  const std::string digest = *(*ArtifactStore::Open(folder_.path() + "/cache"))->Put("whole");
+  const absl::Status status = cache_
+                                  ->Path(
+                                      digest, [](int64_t, int64_t) {}, [] { return true; })
+                                  .status();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_TRUE(cache_
+                  ->Path(
+                      digest, [](int64_t, int64_t) {}, [] { return false; })
+                  .ok());
+}
+
+// Takes everybody in and swallows heartbeats.
+class SwallowingWorkerService : public v1::WorkerService::Service {
+ public:
+  grpc::Status RegisterWorker(grpc::ServerContext* /*context*/,
+                              const v1::RegisterWorkerRequest* /*request*/,
+                              v1::RegisterWorkerResponse* response) override {
+    response->set_session("s");
+    response->set_heartbeat_ms(heartbeat_ms);
+    return grpc::Status::OK;
+  }
+  grpc::Status LeaseTask(grpc::ServerContext* /*context*/, const v1::LeaseTaskRequest* /*request*/,
+                         v1::LeaseTaskResponse* /*response*/) override {
+    return grpc::Status::OK;
+  }
+  grpc::Status Heartbeat(grpc::ServerContext* context, const v1::HeartbeatRequest* /*request*/,
+                         v1::HeartbeatResponse* /*response*/) override {
+    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(10));
+    return grpc::Status::OK;
+  }
+
+  std::atomic<int64_t> heartbeat_ms = 0;
+};
+
+TEST(ConnectionTest, WaitsForAHeartbeatAsLongAsTheServersIntervalAllows) {
+  const TempDirectory folder = *TempDirectory::Create("amc-connection");
+  ChannelOptions options;
+  options.address = "unix:" + folder.path() + "/socket";
+  SwallowingWorkerService service;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options.address, grpc::InsecureServerCredentials());
+  builder.RegisterService(&service);
+  const auto server = builder.BuildAndStart();
+  const auto waited = [&](int64_t heartbeat_ms) {
+    service.heartbeat_ms = heartbeat_ms;
+    Connection connection(v1::WorkerService::NewStub(*MakeChannel(options)), {}, -1);
+    EXPECT_TRUE(connection.Lease("request", absl::ZeroDuration()).ok());
+    const absl::Time start = absl::Now();
+    EXPECT_TRUE(absl::IsDeadlineExceeded(connection.Heartbeat(nullptr).status()));
+    return absl::ToDoubleSeconds(absl::Now() - start);
+  };
+  EXPECT_NEAR(waited(100), 1.0, 0.4);
+  EXPECT_NEAR(waited(600), 1.8, 0.4);
+  EXPECT_NEAR(waited(5000), 4.0, 0.4);
 }
 
 }  // namespace

@@ -62,6 +62,29 @@ TEST_F(ArtifactStoreTest, PiecesMakeTheWhole) {
   EXPECT_THAT((*writer)->Append("d"), Fails(StatusCode::kFailedPrecondition, "Finish"));
 }
 
+TEST_F(ArtifactStoreTest, SealedBytesHaveNoNameBeforeTheyGetOne) {
+  {
+    auto writer = store_->NewWriter();
+    ASSERT_THAT((*writer)->Append("abc"), IsOk());
+    EXPECT_THAT((*writer)->Name(), Fails(StatusCode::kFailedPrecondition, "sealed"));
+    ASSERT_THAT((*writer)->Seal(kAbcDigest, 3), IsOk());
+    EXPECT_THAT((*writer)->Append("d"), Fails(StatusCode::kFailedPrecondition, ""));
+    EXPECT_THAT((*writer)->Seal(kAbcDigest, 3), Fails(StatusCode::kFailedPrecondition, "twice"));
+    EXPECT_FALSE(store_->Contains(kAbcDigest));
+    EXPECT_EQ(Uploads(), 1u);
+  }
+  EXPECT_EQ(Uploads(), 0u);  // nothing stays of what was never named
+  auto writer = store_->NewWriter();
+  ASSERT_THAT((*writer)->Append("abc"), IsOk());
+  EXPECT_THAT((*writer)->Seal(kAbcDigest, 4), Fails(StatusCode::kInvalidArgument, "announced"));
+  EXPECT_THAT((*writer)->Name(), Fails(StatusCode::kFailedPrecondition, "sealed"));
+  ASSERT_THAT((*writer)->Seal(kAbcDigest, 3), IsOk());
+  ASSERT_THAT((*writer)->Name(), IsOk());
+  EXPECT_THAT((*writer)->Name(), Fails(StatusCode::kFailedPrecondition, "twice"));
+  EXPECT_EQ(*store_->Get(kAbcDigest), "abc");
+  EXPECT_EQ(Uploads(), 0u);
+}
+
 TEST_F(ArtifactStoreTest, WrongAnnouncementsAreRefusedAndLeaveNothing) {
   const std::string zeros(64, '0');
   struct Case {

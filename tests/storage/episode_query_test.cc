@@ -81,6 +81,46 @@ TEST_F(EpisodeQueryTest, WorkLimitChangesTheWayNotTheAnswer) {
   EXPECT_GT(compared, 2000);
 }
 
+// All rewards, top-1 and costs lie in a few zones next to each other, all of which a filter lets
+// pass: one long stretch, of which no page may cost more than itself.
+TEST_F(EpisodeQueryTest, APageAmongZonesCostsNoMoreWhereverItLies) {
+  constexpr int64_t kEpisodes = 8000, kFirst = 1'000'000;
+  ASSERT_THAT(CreateJob(*db_, SampleJob("long"), "request-long", "hash", {}), IsOk());
+  const int64_t job_key = *JobKey(*db_, "long");
+  Rng rng(7);
+  auto transaction = sqlite::Transaction::Begin(*db_, sqlite::Transaction::Kind::kWrite);
+  for (int64_t i = 0; i < kEpisodes; ++i) {
+    v1::Episode episode = SampleEpisode("long", kFirst + i, 0.9 + rng.Uniform() / 100);
+    episode.mutable_cost()->set_macs(1'000'000 + static_cast<int64_t>(rng.Below(10'000)));
+    ASSERT_THAT(InsertEpisode(*db_, job_key, "long", episode), IsOk());
+  }
+  ASSERT_THAT(transaction->Commit(), IsOk());
+  v1::EpisodeFilter none, bounds;  // on the column of the order too
+  bounds.set_min_reward(0.9);
+  bounds.set_min_top1(0.9);
+  bounds.set_max_macs(2'000'000);
+  bounds.set_min_number(kFirst);
+  bounds.set_max_number(kFirst + kEpisodes);
+  for (const v1::EpisodeOrder order : {v1::EPISODE_ORDER_NUMBER, v1::EPISODE_ORDER_REWARD_DESC,
+                                       v1::EPISODE_ORDER_MACS, v1::EPISODE_ORDER_TOP1_DESC}) {
+    const auto all = FindEpisodes(*db_, job_key, order, none, {}, kEpisodes);
+    ASSERT_THAT(all, IsOk());
+    ASSERT_EQ(all->size(), static_cast<size_t>(kEpisodes));
+    for (const v1::EpisodeFilter& filter : {none, bounds}) {
+      for (size_t last = 0; last + 10 < all->size(); last += 500) {
+        const sqlite::WorkLimit limit(*db_, 10'000);  // a walk over a few hundred rows
+        const auto page =
+            FindEpisodes(*db_, job_key, order, filter, (*all)[last], 10, 0, kFewEpisodes / 1000);
+        ASSERT_THAT(page, IsOk()) << order << ", after " << last << filter.DebugString();
+        ASSERT_EQ(page->size(), 10u);
+        for (size_t i = 0; i < page->size(); ++i) {
+          ASSERT_EQ((*page)[i].rowid, (*all)[last + 1 + i].rowid) << order << " " << last;
+        }
+      }
+    }
+  }
+}
+
 TEST_F(EpisodeQueryTest, ZonesHoldEveryEpisodeOnEveryAxis) {
   for (const v1::EpisodeOrder order : {v1::EPISODE_ORDER_NUMBER, v1::EPISODE_ORDER_REWARD_DESC,
                                        v1::EPISODE_ORDER_MACS, v1::EPISODE_ORDER_TOP1_DESC}) {

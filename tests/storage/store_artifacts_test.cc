@@ -41,6 +41,17 @@ class StoreArtifactsTest : public StoreTest {
     Put(kSmaller, kEnded - 10);
     End(id);
   }
+  // A worker has the job's FINISH task.
+  void LeaseFinish(const std::string& id) {
+    ASSERT_THAT(store_->AddTasks({SampleTask(id, 0, v1::TASK_KIND_FINISH)}), IsOk());
+    ASSERT_THAT(LeaseTask(*store_, id, 1, "w", "n", kSubmitted, kLater), IsOk());
+  }
+  // And has completed it, with kSmaller.
+  void CompleteFinish(const std::string& id) {
+    v1::TaskResult result;
+    result.mutable_result()->set_model(kSmaller);
+    ASSERT_THAT(store_->CompleteTask(id, 1, 1, result, kEnded), IsOk());
+  }
   std::vector<std::string> Collect(int64_t before_ms) {
     const auto digests = store_->CollectArtifacts(before_ms);
     EXPECT_THAT(digests, IsOk());
@@ -216,6 +227,64 @@ TEST_F(StoreArtifactsTest, WhatAnotherJobNamesStaysInWhicheverOrderTheyGo) {
     EXPECT_EQ(collected.size(), older_first ? 2u : 3u);
     EXPECT_EQ(*store_->ArtifactBytes(), 0);
   }
+}
+
+// The server went down, or the job was cancelled, between the task's end and the job's.
+TEST_F(StoreArtifactsTest, AResultStaysBeforeItsJobHasTakenItOver) {
+  for (const bool cancelled : {false, true}) {
+    for (const std::string& digest : {kModel, kData}) Put(digest);
+    ASSERT_THAT(Submit("a"), IsOk());
+    LeaseFinish("a");
+    Put(kSmaller, kEnded - 10);
+    CompleteFinish("a");
+    if (cancelled) SetState("a", v1::JOB_STATE_CANCELLED);
+    EXPECT_THAT(Collect(INT64_MAX), IsEmpty());
+    End("a");
+    EXPECT_THAT(Collect(INT64_MAX), IsEmpty());
+    ASSERT_THAT(store_->DeleteJob("a"), IsOk());
+    EXPECT_THAT(Collect(kNothing), UnorderedElementsAre(kModel, kData, kSmaller));
+  }
+}
+
+TEST_F(StoreArtifactsTest, AResultThatItsJobNeverTookOverGoesWithIt) {
+  for (const std::string& digest : {kModel, kData}) Put(digest);
+  ASSERT_THAT(Submit("a"), IsOk());
+  LeaseFinish("a");
+  Put(kSmaller, kEnded - 10);
+  CompleteFinish("a");
+  v1::Job job = *store_->GetJob("a");
+  job.set_state(v1::JOB_STATE_CANCELLED);
+  job.set_end_time_ms(kEnded);
+  ASSERT_THAT(store_->UpdateJob({job, {}}), IsOk());
+  ASSERT_THAT(store_->DeleteJob("a"), IsOk());
+  EXPECT_THAT(Collect(kNothing), UnorderedElementsAre(kModel, kData, kSmaller));
+}
+
+// Two jobs of one spec make the same bytes. The second one's worker has uploaded them, no row says
+// so yet, and the first job is deleted.
+TEST_F(StoreArtifactsTest, AResultStaysForAnotherJobThatIsAboutToNameIt) {
+  for (const int64_t uploaded : {kEnded - 5, kEnded + 5}) {  // before and after the first job's end
+    MakeEndedJob("a");
+    ASSERT_THAT(Submit("b"), IsOk());
+    LeaseFinish("b");
+    ASSERT_THAT(store_->UseArtifact(kSmaller, uploaded), IsOk());
+    ASSERT_THAT(store_->DeleteJob("a"), IsOk());
+    EXPECT_THAT(Collect(uploaded), IsEmpty());
+    CompleteFinish("b");
+    EXPECT_THAT(Collect(INT64_MAX), IsEmpty());
+    End("b");
+    ASSERT_THAT(store_->DeleteJob("b"), IsOk());
+    Collect(INT64_MAX);
+    EXPECT_EQ(*store_->ArtifactBytes(), 0);
+  }
+}
+
+TEST_F(StoreArtifactsTest, AResultDoesNotStayForAJobOfAnotherModel) {
+  MakeEndedJob("a");
+  Create("b");
+  LeaseFinish("b");
+  ASSERT_THAT(store_->DeleteJob("a"), IsOk());
+  EXPECT_THAT(Collect(kNothing), UnorderedElementsAre(kModel, kData, kSmaller));
 }
 
 // Whoever has uploaded it since the job began is about to submit a job of his own.

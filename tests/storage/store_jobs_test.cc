@@ -264,9 +264,12 @@ TEST_F(StoreJobsTest, WorkersNotSeenForLongAreDropped) {
     worker.set_last_seen_ms(seen);
     ASSERT_THAT(store_->PutWorker(worker), IsOk());
   }
-  ASSERT_THAT(store_->DropWorkers(100), IsOk());  // none was last seen before that
+  ASSERT_THAT(store_->DropWorkers(100, {}), IsOk());  // none was last seen before that
   EXPECT_EQ(store_->ListWorkers({})->workers_size(), 3);
-  ASSERT_THAT(store_->DropWorkers(300), IsOk());
+  ASSERT_THAT(store_->DropWorkers(300, {"w100", "unknown"}), IsOk());  // w100 is still present
+  EXPECT_EQ(store_->ListWorkers({})->workers(0).uuid(), "w100");
+  EXPECT_EQ(store_->ListWorkers({})->workers_size(), 2);
+  ASSERT_THAT(store_->DropWorkers(300, {}), IsOk());
   Reopen();
   const auto left = store_->ListWorkers({});
   ASSERT_THAT(left, IsOk());

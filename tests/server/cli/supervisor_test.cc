@@ -64,14 +64,6 @@ TEST(ClassifyEndingTest, OurOwnExitCodesAreNoCrashes) {
   }
 }
 
-TEST(OomKillsTest, KnowsWhereTheKernelCounts) {
-  EXPECT_EQ(OomKillsPath("0::/user.slice/a\n"), "/sys/fs/cgroup/user.slice/a/memory.events");
-  EXPECT_EQ(OomKillsPath("0::/\n"), "/sys/fs/cgroup/memory.events");
-  EXPECT_EQ(OomKillsPath("9:name=systemd:/\n4:cpu,memory:/box\n0::/\n"),
-            "/sys/fs/cgroup/memory/box/memory.oom_control");
-  EXPECT_EQ(OomKillsPath(""), "");
-}
-
 TEST(OomKillsTest, ReadsCounters) {
   const std::string events = "low 0\noom 3\noom_kill 2\noom_kill_group 9\n";
   EXPECT_EQ(CounterIn(events, "oom_kill"), 2);
@@ -85,6 +77,21 @@ TEST(OomKillsTest, TheGroupIsTheBetterWitness) {
   EXPECT_TRUE(KilledForMemory({std::nullopt, 5}, {std::nullopt, 6}));
   EXPECT_FALSE(KilledForMemory({std::nullopt, 5}, {std::nullopt, 5}));
   EXPECT_FALSE(KilledForMemory({}, {}));
+}
+
+TEST(OomWitnessTest, RemembersTheLastSecondOrTwo) {
+  const absl::Time start = absl::FromUnixSeconds(1000);
+  OomWitness witness;
+  witness.Look(start, {1, 1});
+  EXPECT_FALSE(witness.Saw({1, 1}));
+  EXPECT_TRUE(witness.Saw({2, 2}));
+  witness.Look(start + absl::Seconds(1), {2, 2});
+  EXPECT_TRUE(witness.Saw({2, 2}));  // counted before the process was gone
+  witness.Look(start + absl::Seconds(1.1), {2, 2});
+  EXPECT_TRUE(witness.Saw({2, 2}));  // a look out of turn makes it no shorter
+  witness.Look(start + absl::Seconds(2), {2, 2});
+  EXPECT_FALSE(witness.Saw({2, 2}));
+  EXPECT_TRUE(witness.Saw({3, 3}));
 }
 
 TEST(RestartPolicyTest, WaitsTwiceAsLongEachTimeUntilALifeWasGood) {
@@ -133,9 +140,10 @@ class SuperviseWorkerTest : public testing::Test {
  protected:
   SuperviseWorkerTest() {
     // Before gRPC's threads begin, as in `amc worker`.
+    ::signal(SIGHUP, SIG_DFL);
     sigset_t signals;
     sigemptyset(&signals);
-    for (const int signal : {SIGINT, SIGTERM, SIGCHLD}) sigaddset(&signals, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&signals, signal);
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     args_.server = "unix:" + folder_.path() + "/socket";
     grpc::ServerBuilder builder;
@@ -149,13 +157,14 @@ class SuperviseWorkerTest : public testing::Test {
     const std::string count = folder_.path() + "/count";
     const std::string script = absl::StrCat("fd=${1#--session-fd=}; echo >>", count,
                                             "; start=$(wc -l <", count, ")\n", body);
-    return SuperviseWorker(args_, {"/bin/sh", "-c", script, "worker"});
+    return SuperviseWorker(args_, {"/bin/sh", "-c", script, "worker"}, oom_kills_);
   }
 
   TempDirectory folder_ = *TempDirectory::Create();
   FakeWorkerService service_;
   std::unique_ptr<grpc::Server> server_;
   WorkerArgs args_;
+  OomKillsFn oom_kills_ = [] { return OomKills{.group = 0, .machine = 0}; };
 };
 
 TEST_F(SuperviseWorkerTest, ReportsACrashUnderTheLastSessionAndStartsAgain) {
@@ -181,6 +190,31 @@ TEST_F(SuperviseWorkerTest, SaysThatSomebodyKilledIt) {
   ASSERT_EQ(reports.size(), 1u);
   EXPECT_EQ(reports[0].message(), "killed by signal 9 (Killed)");
   EXPECT_TRUE(reports[0].from_outside());
+}
+
+TEST_F(SuperviseWorkerTest, WhatTheKernelKilledLongAgoWasNotTheWorker) {
+  const absl::Time soon = absl::Now() + absl::Milliseconds(500);
+  oom_kills_ = [soon] { return OomKills{.group = absl::Now() < soon ? 0 : 1, .machine = 0}; };
+  EXPECT_TRUE(Supervise("[ $start = 2 ] && exit 0\n"
+                        "echo mine >/proc/self/fd/$fd; sleep 4; kill -KILL $$")
+                  .ok());
+  const auto reports = service_.reports();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_TRUE(reports[0].from_outside()) << reports[0].message();
+}
+
+TEST_F(SuperviseWorkerTest, AWorkerThatTheKernelKilledHasCrashed) {
+  const std::string killed = folder_.path() + "/killed";
+  oom_kills_ = [killed] {
+    return OomKills{.group = ::access(killed.c_str(), F_OK) == 0 ? 1 : 0, .machine = 0};
+  };
+  EXPECT_TRUE(Supervise(absl::StrCat("[ $start = 2 ] && exit 0\necho mine >/proc/self/fd/$fd\n",
+                                     "sleep 1.5; echo >", killed, "; kill -KILL $$"))
+                  .ok());
+  const auto reports = service_.reports();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].message(), "killed for want of memory");
+  EXPECT_FALSE(reports[0].from_outside());
 }
 
 TEST_F(SuperviseWorkerTest, PassesOnTheExitCodeOfARefusal) {
@@ -215,6 +249,26 @@ TEST_F(SuperviseWorkerTest, ForwardsEverySignalThatAsksToLeave) {
   user.join();
   EXPECT_EQ(ExitCodeOf(status), kExitInterrupted);
   EXPECT_THAT(service_.reports(), IsEmpty());
+}
+
+// The script ends with the code 3 if it was asked to leave so many times within a second.
+std::string HangUpTwiceAndExpect(int stops) {
+  return absl::StrCat(
+      "stops=0; trap 'stops=$((stops + 1))' TERM\necho mine >/proc/self/fd/$fd\n"
+      "kill -HUP $PPID; sleep 0.5; kill -HUP $PPID; sleep 0.5\n[ $stops = ",
+      stops, " ] && exit 3; exit 1");
+}
+
+TEST_F(SuperviseWorkerTest, AClosedTerminalAsksToLeaveOnce) {
+  EXPECT_EQ(ExitCodeOf(Supervise(HangUpTwiceAndExpect(1))), kExitUnreachable);
+  EXPECT_THAT(service_.reports(), IsEmpty());
+}
+
+TEST_F(SuperviseWorkerTest, UnderNohupItDoesNot) {
+  ::signal(SIGHUP, SIG_IGN);
+  EXPECT_EQ(ExitCodeOf(Supervise(HangUpTwiceAndExpect(0))), kExitUnreachable);
+  ::signal(SIGHUP, SIG_IGN);  // which forgets what came while this test's thread blocks it
+  ::signal(SIGHUP, SIG_DFL);
 }
 
 TEST_F(SuperviseWorkerTest, ACrashOnTheWayOutIsReportedAndIsAFailure) {
