@@ -70,6 +70,7 @@ void WarnNearChance(const Quality& quality, const DataPack& pack, Split split) {
 }  // namespace
 
 absl::Status RunEval(const EvalArgs& args) {
+  if (!args.policies.empty()) return RunEvalPolicies(args);
   AMC_ASSIGN_OR_RETURN(EvaluateOptions options, [&]() -> absl::StatusOr<EvaluateOptions> {
     EvaluateOptions prepared;
     AMC_ASSIGN_OR_RETURN(prepared.exec, PrepareExec(args.exec));

@@ -16,6 +16,7 @@ namespace amc {
 absl::Status RunPrune(const PruneArgs& args);
 absl::Status RunInfer(const InferArgs& args);
 absl::Status RunEval(const EvalArgs& args);
+absl::Status RunEvalPolicies(const EvalArgs& args);  // --policies
 absl::Status RunTrain(const TrainArgs& args);
 absl::Status RunFinetune(const TrainArgs& args);
 absl::Status RunDataPack(const DataPackArgs& args);

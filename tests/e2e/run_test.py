@@ -66,6 +66,27 @@ class RunTest(TinyCase):
             self.assertLessEqual(2 * episode["cost"]["macs"], macs)
             self.assertEqual(episode["cost"]["macs"], episode["measurement"]["macs"])
 
+    def test_eval_measures_a_history_as_the_workers_did(self):
+        out = f"{self.dir}/random"  # evaluated with default settings, as eval does
+        self.ok("run", self.model, "--data", self.pack, "--budget", "0.5", "--agent", "random", "--episodes", 4, "-o", out)
+        history = [json.loads(line) for line in read(f"{out}/history.jsonl").splitlines()]
+        lines = self.ok("eval", self.model, "--data", self.pack, "--split", "reward", "--threads", 1, "--json",
+                        "--policies", f"{out}/history.jsonl")
+        measured = [json.loads(line) for line in lines.splitlines()]
+        self.assertEqual(len(history), 4)
+        for episode, again in zip(history, measured, strict=True):
+            for figure in ("top1", "loss", "kl"):
+                self.assertEqual(episode["measurement"].get(figure), again["measurement"].get(figure))
+
+    def test_eval_names_the_line_of_a_policy_that_is_none(self):
+        for text, fault in (("{}", "no JSON with a policy"), ("no json", "no JSON with a policy"),
+                            ('{"policy": {"conv1": 1.5}}', "conv1 keeps no whole number of channels"),
+                            ('{"policy": {"nothing": 1}}', "nothing")):
+            with open(f"{self.dir}/history", "w") as file:
+                file.write(text)
+            self.fails(1, fault, "eval", self.model, "--data", self.pack, "--split", "reward", "--policies",
+                       f"{self.dir}/history")
+
     def test_history_and_best_read_the_folder_of_a_run(self):
         out = self.reference_out
         self.assertEqual(self.ok("history", "--dir", out, "--canonical"), read(f"{out}/history.jsonl"))
