@@ -43,7 +43,7 @@ struct EvalArgs {
   ExecFlags exec;
   std::string model, data, split = "report";
   std::string policies;  // candidates to measure instead of the network
-  int64_t images = 0;  // 0: all of the split
+  int64_t images = 0;    // 0: all of the split
   bool json = false;
 };
 
