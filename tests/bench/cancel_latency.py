@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ def main():
     chance = random.Random(1)
     folder = tempfile.mkdtemp(prefix="amc-cancel")
     processes = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
 
     def run(*command):
         done = subprocess.run([amc, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

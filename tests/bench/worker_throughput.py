@@ -13,6 +13,7 @@ throughput, and 3% of the CPU time for the server. Without --data, packs the CIF
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -161,7 +162,8 @@ def main():
     os.makedirs(args.out, exist_ok=True)
     pack = args.data or pack_cifar(os.path.join(args.bin, "amc"), args.out)
 
-    rows, same = [], True
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
+    rows, same, begin = [], True, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="amc-throughput") as folder:
         bench = Bench(args, folder, pack)
         try:
@@ -171,6 +173,8 @@ def main():
                 row.update(local, ratio=row["served"] / local["local"])
                 same = same and same_measurements(lines, measurements)
                 rows.append(row)
+                left = (time.monotonic() - begin) / len(rows) * (args.rounds - len(rows))
+                print(f"round {number + 1} of {args.rounds}: ratio {row['ratio']:.3f}, {left:.0f} s to go", file=sys.stderr)
         finally:
             bench.close()
     median = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
