@@ -1,18 +1,17 @@
-// The board over a real store, with a clock that stands still until told.
+// Tasks and their attempts: what is leased, completed, lost, crashed, closed.
 #include "server/task_board.h"
 
 #include <atomic>
-#include <future>
 #include <set>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/file.h"
 #include "base/rng.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/job_error.h"
+#include "tests/server/task_board_fixture.h"
 
 namespace amc {
 namespace {
@@ -20,112 +19,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-class TaskBoardTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    store_ = *OpenSqliteStore(folder_.path() + "/amc.db");
-    NewBoard();
-  }
-  void NewBoard() {
-    board_ = std::make_unique<TaskBoard>(
-        store_.get(), &hub_, &clock_,
-        TaskBoardOptions{.lease_term = absl::Seconds(30), .backoff = absl::Seconds(1)});
-  }
-
-  static v1::Job SampleJob(const std::string& id, int64_t max_attempts = 3) {
-    v1::Job job;
-    job.set_id(id);
-    job.set_state(v1::JOB_STATE_SEARCHING);
-    v1::JobSpec& spec = *job.mutable_spec();
-    spec.set_max_attempts(max_attempts);
-    spec.mutable_evaluation()->set_device(v1::DEVICE_CPU);
-    spec.mutable_evaluation()->set_threads(1);
-    return job;
-  }
-  void Open(const v1::Job& job) {
-    ASSERT_TRUE(store_->CreateJob(job, job.id(), "hash", {}).ok());
-    ASSERT_TRUE(board_->OpenJob(job).ok());
-  }
-  v1::Job MakeJob(const std::string& id, int64_t max_attempts = 3) {
-    const v1::Job job = SampleJob(id, max_attempts);
-    Open(job);
-    return job;
-  }
-  // A job whose tasks are open before anybody asks for one.
-  void OpenWithTasks(const v1::Job& job, int64_t count) {
-    ASSERT_TRUE(store_->CreateJob(job, job.id(), "hash", {}).ok());
-    std::vector<TaskRecord> tasks = Tasks(0, count);
-    for (TaskRecord& task : tasks) task.job = job.id();
-    ASSERT_TRUE(store_->AddTasks(tasks).ok());
-    ASSERT_TRUE(board_->OpenJob(job).ok());
-  }
-  static std::vector<TaskRecord> Tasks(int64_t first, int64_t count) {
-    std::vector<TaskRecord> tasks(static_cast<size_t>(count));
-    for (TaskRecord& task : tasks) {
-      task.kind = v1::TASK_KIND_EVALUATE;
-      task.episode = first++;
-    }
-    return tasks;
-  }
-  static WorkerView MakeWorker(const std::string& uuid) {
-    WorkerView worker{.uuid = uuid, .capabilities = v1::WorkerCapabilities()};
-    worker.capabilities.add_devices(v1::DEVICE_CPU);
-    worker.capabilities.set_threads(1);
-    worker.capabilities.set_platform_id("p");
-    return worker;
-  }
-  // Asks and waits for the reply.
-  absl::StatusOr<std::optional<v1::Lease>> Poll(const std::string& uuid,
-                                                const std::string& request_id,
-                                                absl::Duration wait = absl::ZeroDuration()) {
-    std::promise<absl::StatusOr<std::optional<v1::Lease>>> reply;
-    board_->Lease(MakeWorker(uuid), request_id, absl::Now() + wait,
-                  [&reply](auto lease) { reply.set_value(std::move(lease)); });
-    return reply.get_future().get();
-  }
-  std::optional<v1::Lease> Lease(const std::string& uuid,
-                                 absl::Duration wait = absl::ZeroDuration()) {
-    const absl::StatusOr<std::optional<v1::Lease>> lease =
-        Poll(uuid, absl::StrCat("r", ++requests_), wait);
-    EXPECT_TRUE(lease.ok()) << lease.status();
-    return lease.ok() ? *lease : std::nullopt;
-  }
-  static v1::CompleteTaskRequest Completion(const v1::Lease& lease) {
-    v1::CompleteTaskRequest request;
-    request.mutable_lease()->set_job(lease.job());
-    request.mutable_lease()->set_task(lease.task());
-    request.mutable_lease()->set_epoch(lease.epoch());
-    request.mutable_result()->set_numerics_id(lease.numerics_id());
-    request.mutable_result()->mutable_measurement()->set_top1(static_cast<double>(lease.episode()));
-    return request;
-  }
-
-  TempDirectory folder_ = *TempDirectory::Create("amc_board_test");
-  std::unique_ptr<Store> store_;
-  EventHub hub_;
-  FakeClock clock_{absl::FromUnixSeconds(1'000'000)};
-  std::unique_ptr<TaskBoard> board_;
-  std::atomic<int64_t> requests_ = 0;
-};
-
-// Runs a generation in a thread of its own, as a job does.
-class Running {
- public:
-  Running(TaskBoard* board, const std::string& job, std::vector<TaskRecord> tasks)
-      : thread_([=, this] { result_ = board->Run(job, tasks); }) {}
-  ~Running() {
-    if (thread_.joinable()) thread_.join();
-  }
-  const absl::StatusOr<std::vector<TaskRecord>>& Join() {
-    thread_.join();
-    return result_;
-  }
-
- private:
-  absl::StatusOr<std::vector<TaskRecord>> result_ = absl::UnknownError("did not run");
-  std::thread thread_;
-};
 
 TEST_F(TaskBoardTest, ReturnsResultsInTheOrderAskedFor) {
   MakeJob("j");
@@ -356,118 +249,6 @@ TEST_F(TaskBoardTest, ReleaseEndsTheLeasesOfThatWorkerAlone) {
   EXPECT_EQ(board_->HeldLeases().count("w2"), 0U);
 }
 
-TEST_F(TaskBoardTest, APollThatIsGivenUpGetsNothing) {
-  MakeJob("j");
-  std::promise<absl::StatusOr<std::optional<v1::Lease>>> reply;
-  board_->Lease(MakeWorker("w"), "r", absl::Now() + absl::Minutes(1),
-                [&reply](auto lease) { reply.set_value(std::move(lease)); });
-  board_->GiveUp("w", "another request");
-  board_->GiveUp("w", "r");
-  const absl::StatusOr<std::optional<v1::Lease>> answer = reply.get_future().get();
-  ASSERT_TRUE(answer.ok()) << answer.status();
-  EXPECT_FALSE(answer->has_value());
-  Running run(board_.get(), "j", Tasks(0, 1));
-  EXPECT_TRUE(board_->Complete("v", Completion(*Lease("v", absl::Seconds(5)))).ok());
-  EXPECT_TRUE(run.Join().ok());
-}
-
-TEST_F(TaskBoardTest, EndPollEndsWhateverAWorkerWaitsFor) {
-  MakeJob("j");
-  std::promise<absl::StatusOr<std::optional<v1::Lease>>> ended, waiting;
-  board_->Lease(MakeWorker("w"), "any", absl::Now() + absl::Minutes(1),
-                [&ended](auto lease) { ended.set_value(std::move(lease)); });
-  board_->Lease(MakeWorker("v"), "any", absl::Now() + absl::Minutes(1),
-                [&waiting](auto lease) { waiting.set_value(std::move(lease)); });
-  board_->EndPoll("nobody");
-  board_->EndPoll("w");
-  const absl::StatusOr<std::optional<v1::Lease>> answer = ended.get_future().get();
-  ASSERT_TRUE(answer.ok()) << answer.status();
-  EXPECT_FALSE(answer->has_value());
-  board_->EndPoll("w");  // again
-  Running run(board_.get(), "j", Tasks(0, 1));
-  const absl::StatusOr<std::optional<v1::Lease>> lease = waiting.get_future().get();
-  ASSERT_TRUE(lease.ok() && lease->has_value());
-  EXPECT_TRUE(board_->Complete("v", Completion(**lease)).ok());
-  EXPECT_TRUE(run.Join().ok());
-}
-
-TEST_F(TaskBoardTest, RepeatsOfAForgottenWorkerAreNotRecognised) {
-  OpenWithTasks(SampleJob("j"), 1);
-  const auto lease = Poll("w", "r", absl::Seconds(5));
-  ASSERT_TRUE(lease.ok() && lease->has_value());
-  const auto repeat = Poll("w", "r");
-  ASSERT_TRUE(repeat.ok() && repeat->has_value());
-  EXPECT_EQ((*repeat)->epoch(), (*lease)->epoch());
-  board_->ForgetWorker("stranger");
-  EXPECT_TRUE(Poll("w", "r")->has_value());
-  board_->ForgetWorker("w");
-  EXPECT_FALSE(Poll("w", "r")->has_value());
-  EXPECT_TRUE(board_->Complete("w", Completion(**lease)).ok());  // the lease goes on
-}
-
-TEST_F(TaskBoardTest, GivesAJobNoMoreWorkersThanItMayHave) {
-  constexpr size_t kPolls = 6;
-  v1::Job job = SampleJob("j");
-  job.mutable_spec()->set_max_workers(2);
-  Open(job);
-  std::vector<std::promise<absl::StatusOr<std::optional<v1::Lease>>>> replies(kPolls);
-  std::vector<std::future<absl::StatusOr<std::optional<v1::Lease>>>> answers;
-  for (size_t w = 0; w < kPolls; ++w) {
-    answers.push_back(replies[w].get_future());
-    board_->Lease(MakeWorker(absl::StrCat("w", w)), "r", absl::Now() + absl::Minutes(1),
-                  [&replies, w](auto lease) { replies[w].set_value(std::move(lease)); });
-  }
-  // All polls wait when all tasks come: one dispatch could serve them all.
-  Running run(board_.get(), "j", Tasks(0, kPolls));
-  std::vector<v1::Lease> leases;
-  for (size_t w = 0; w < kPolls; ++w) {
-    const auto answer = answers[w].get();  // in the order in which they asked
-    ASSERT_TRUE(answer.ok() && answer->has_value());
-    leases.push_back(**answer);
-    if (w == 0) continue;
-    EXPECT_EQ(board_->leased(), 2);
-    for (size_t other = w + 1; other < kPolls; ++other) {
-      EXPECT_EQ(answers[other].wait_for(std::chrono::milliseconds(5)), std::future_status::timeout);
-    }
-    EXPECT_TRUE(board_->Complete(absl::StrCat("w", w - 1), Completion(leases[w - 1])).ok());
-  }
-  EXPECT_TRUE(board_->Complete("w5", Completion(leases[kPolls - 1])).ok());
-  EXPECT_TRUE(run.Join().ok());
-}
-
-TEST_F(TaskBoardTest, GivesTheHigherPriorityItsTasksFirst) {
-  for (const auto& [id, priority] :
-       {std::pair("low", -1), std::pair("a", 0), std::pair("b", 0), std::pair("high", 7)}) {
-    v1::Job job = SampleJob(id);
-    job.mutable_spec()->set_priority(priority);
-    OpenWithTasks(job, 2);
-  }
-  std::vector<std::string> order;
-  for (int w = 0; w < 8; ++w) order.push_back(Lease(absl::StrCat("w", w), absl::Seconds(5))->job());
-  EXPECT_THAT(order, testing::ElementsAre("high", "high", "a", "b", "a", "b", "low", "low"));
-}
-
-TEST_F(TaskBoardTest, GivesATaskToThoseOnlyWhoHaveWhatItsJobNeeds) {
-  v1::Job job = SampleJob("j");
-  job.mutable_spec()->mutable_requirements()->set_memory_bytes(100);
-  job.mutable_spec()->mutable_requirements()->set_runtime("libtorch");
-  OpenWithTasks(job, 1);
-  const auto ask = [this](const WorkerView& worker, absl::Duration wait) {
-    std::promise<absl::StatusOr<std::optional<v1::Lease>>> reply;
-    board_->Lease(worker, absl::StrCat("r", ++requests_), absl::Now() + wait,
-                  [&reply](auto lease) { reply.set_value(std::move(lease)); });
-    return (*reply.get_future().get()).has_value();
-  };
-  WorkerView worker = MakeWorker("w");
-  worker.capabilities.set_memory_bytes(100);
-  EXPECT_FALSE(ask(worker, absl::ZeroDuration()));
-  worker.capabilities.add_runtimes("libtorch 1.13.1");
-  worker.capabilities.set_memory_bytes(99);
-  EXPECT_FALSE(ask(worker, absl::ZeroDuration()));
-  worker.capabilities.set_memory_bytes(100);
-  EXPECT_TRUE(ask(worker, absl::Seconds(5)));
-}
-
 TEST_F(TaskBoardTest, AnswersCandidatesOfBeforeWithoutALease) {
   const auto with_keys = [](std::vector<TaskRecord> tasks) {
     for (TaskRecord& task : tasks) task.reuse_key = absl::StrCat("m:", task.episode % 2);
@@ -546,27 +327,6 @@ TEST_F(TaskBoardTest, OnlyCandidatesMayBeInfeasible) {
   }
 }
 
-TEST_F(TaskBoardTest, ManyPollsShareTheTasksThatCome) {
-  MakeJob("j");
-  constexpr int kWorkers = 50;
-  std::vector<std::promise<absl::StatusOr<std::optional<v1::Lease>>>> replies(kWorkers);
-  for (int w = 0; w < kWorkers; ++w) {
-    board_->Lease(
-        MakeWorker(absl::StrCat("w", w)), "r", absl::Now() + absl::Minutes(1),
-        [&replies, w](auto lease) { replies[static_cast<size_t>(w)].set_value(std::move(lease)); });
-  }
-  Running run(board_.get(), "j", Tasks(0, kWorkers));
-  std::set<int64_t> episodes;
-  for (int w = 0; w < kWorkers; ++w) {
-    const auto lease = replies[static_cast<size_t>(w)].get_future().get();
-    ASSERT_TRUE(lease.ok() && lease->has_value());
-    episodes.insert((*lease)->episode());
-    EXPECT_TRUE(board_->Complete(absl::StrCat("w", w), Completion(**lease)).ok());
-  }
-  EXPECT_THAT(episodes, SizeIs(kWorkers));
-  EXPECT_TRUE(run.Join().ok());
-}
-
 TEST_F(TaskBoardTest, InterruptsAJobThatWaits) {
   MakeJob("j");
   Running run(board_.get(), "j", Tasks(0, 1));
@@ -576,13 +336,6 @@ TEST_F(TaskBoardTest, InterruptsAJobThatWaits) {
   board_->CloseJob("j");
   EXPECT_TRUE(absl::IsAborted(board_->Complete("w", Completion(lease))));
   EXPECT_EQ((*store_->Attempts("j"))[0].outcome, AttemptOutcome::kCancelled);
-}
-
-TEST_F(TaskBoardTest, ANewerPollOfAWorkerEndsTheOlder) {
-  std::thread older([&] { EXPECT_FALSE(Lease("w", absl::Seconds(60)).has_value()); });
-  absl::SleepFor(absl::Milliseconds(50));
-  EXPECT_FALSE(Lease("w").has_value());
-  older.join();
 }
 
 // Workers that answer, drop leases and repeat themselves while leases expire and jobs take turns:
