@@ -8,16 +8,18 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/atomic_writer.h"
 #include "base/status_macros.h"
 
 namespace amc {
 namespace {
 
-// Closes on scope exit unless closed before.
+// Closes on scope exit.
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -27,23 +29,10 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return fd_; }
-  int Close() { return ::close(std::exchange(fd_, -1)); }
 
  private:
-  int fd_;
+  const int fd_;
 };
-
-absl::Status WriteAll(int fd, absl::string_view bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      return ErrnoToStatus(errno, "cannot write", path);
-    }
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -100,22 +89,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 }
 
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes) {
-  std::string temporary = path + ".XXXXXX";
-  Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (file.get() < 0) return ErrnoToStatus(errno, "cannot create a file beside", path);
-  const auto fail = [&](absl::Status status) {
-    ::unlink(temporary.c_str());
-    return status;
-  };
-  if (absl::Status status = WriteAll(file.get(), bytes, path); !status.ok()) return fail(status);
-  if (::fchmod(file.get(), 0644) != 0) return fail(ErrnoToStatus(errno, "cannot chmod", path));
-  if (::fsync(file.get()) != 0) return fail(ErrnoToStatus(errno, "cannot sync", path));
-  if (file.Close() != 0) return fail(ErrnoToStatus(errno, "cannot close", path));
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    return fail(ErrnoToStatus(errno, "cannot replace", path));
-  }
-  const std::string parent = std::filesystem::path(path).parent_path().string();
-  return SyncFolder(parent.empty() ? "." : parent);
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<AtomicWriter> writer, AtomicWriter::Open(path));
+  AMC_RETURN_IF_ERROR(writer->Append(bytes));
+  return writer->Commit();
 }
 
 absl::Status SyncFolder(const std::string& path) {

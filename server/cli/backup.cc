@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/atomic_writer.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
-#include "server/cli/atomic_writer.h"
 #include "server/cli/exit_status.h"
 #include "server/cli/folder_lock.h"
 #include "server/cli/format.h"

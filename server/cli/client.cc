@@ -14,10 +14,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/atomic_writer.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
-#include "server/cli/atomic_writer.h"
 #include "server/cli/checks.h"
 #include "server/cli/exit_status.h"
 

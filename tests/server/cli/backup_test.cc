@@ -12,7 +12,6 @@
 #include "gmock/gmock.h"
 #include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
-#include "server/cli/atomic_writer.h"
 #include "server/cli/backup.h"
 #include "server/cli/folder_lock.h"
 
@@ -197,26 +196,6 @@ TEST_F(BackupTest, ADigestThatIsNoneNeverBecomesAPath) {
   artifacts_.Add("x");
   artifacts_.listed[0].set_digest("../../../escaped");
   EXPECT_FALSE(BackUp(*client_, folder_).ok());
-}
-
-TEST(AtomicWriterTest, NothingIsSeenBeforeTheCommit) {
-  const TempDirectory folder = *TempDirectory::Create();
-  const std::string path = folder.path() + "/file";
-  ASSERT_TRUE(WriteFileAtomically(path, "old").ok());
-  {
-    const auto dropped = *AtomicWriter::Open(path);
-    ASSERT_TRUE(dropped->Append("never seen").ok());
-  }
-  EXPECT_EQ(*ReadFile(path), "old");
-  const auto writer = *AtomicWriter::Open(path, path + ".part");
-  ASSERT_TRUE(writer->Append("ab").ok() && writer->Append("c").ok());
-  EXPECT_EQ(*ReadFile(path), "old");
-  EXPECT_EQ(writer->size(), 3);
-  EXPECT_EQ(writer->Digest(), Sha256Hex("abc"));
-  ASSERT_TRUE(writer->Commit().ok());
-  EXPECT_EQ(*ReadFile(path), "abc");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
-  EXPECT_TRUE(absl::IsNotFound(AtomicWriter::Open(folder.path() + "/none/x").status()));
 }
 
 }  // namespace

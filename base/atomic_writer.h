@@ -1,4 +1,5 @@
-// A large file that arrives in pieces: base/file.h's WriteFileAtomically without holding it whole.
+// A file that arrives in pieces and replaces another in one step: what WriteFileAtomically
+// (base/file.h) does for bytes that are there already.
 #pragma once
 
 #include <cstdint>
