@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "amc/v1/inspect.pb.h"
 #include "base/file.h"
+#include "base/npy.h"
 #include "base/status_macros.h"
 #include "env/cost/cost_model.h"
 #include "env/exec/evaluate.h"
@@ -18,7 +19,6 @@
 #include "server/cli/format.h"
 #include "server/cli/json.h"
 #include "server/engine/commands.h"
-#include "server/engine/npy.h"
 #include "server/submission.h"
 
 namespace amc {
@@ -44,6 +44,16 @@ absl::Status CheckInput(const Graph& graph, const std::vector<int64_t>& shape) {
   return absl::InvalidArgumentError(absl::StrCat("images of shape ", ShapeToString(shape),
                                                  ", but input ", input.name, " is ",
                                                  ShapeToString(input.shape)));
+}
+
+// What the network at `path` answers to the same images.
+absl::StatusOr<std::vector<float>> LogitsOf(const std::string& path, const DataPack& pack,
+                                            Split split, EvaluateOptions options) {
+  AMC_ASSIGN_OR_RETURN(const Graph graph, LoadOnnx(path));
+  std::vector<float> logits;
+  options.logits = &logits;
+  AMC_RETURN_IF_ERROR(Annotate(Evaluate(graph, pack, split, options).status(), path));
+  return logits;
 }
 
 // A note on stderr where a job would refuse the network as a baseline.
@@ -83,6 +93,11 @@ absl::Status RunEval(const EvalArgs& args) {
   NoteSurplus(args.images, 0, *pack, split);
   ProgressLine line;
   options.progress = ShowProgress(line, "images");
+  std::vector<float> reference;
+  if (!args.reference.empty()) {
+    AMC_ASSIGN_OR_RETURN(reference, LogitsOf(args.reference, *pack, split, options));
+  }
+  options.reference_logits = reference;
   const absl::Time start = absl::Now();
   const absl::StatusOr<Quality> quality = Evaluate(graph, *pack, split, options);
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
@@ -98,6 +113,7 @@ absl::Status RunEval(const EvalArgs& args) {
   measured.set_top1(quality->top1);
   measured.set_top5(quality->top5);
   measured.set_loss(quality->loss);
+  measured.set_kl(quality->kl);
   measured.set_images(quality->images);
   measured.mutable_cost()->set_macs(cost.macs);
   measured.mutable_cost()->set_params(cost.params);
@@ -107,10 +123,11 @@ absl::Status RunEval(const EvalArgs& args) {
   if (args.json) {
     PrintJson(info);
   } else {
-    std::puts(absl::StrFormat("%s: top-1 %s, top-5 %s, loss %.4f on %d %s images (%s MACs, %.0f "
+    const std::string kl = args.reference.empty() ? "" : absl::StrFormat(", KL %.4f", quality->kl);
+    std::puts(absl::StrFormat("%s: top-1 %s, top-5 %s, loss %.4f%s on %d %s images (%s MACs, %.0f "
                               "images a second)",
                               args.model, Percent(quality->top1, 2), Percent(quality->top5, 2),
-                              quality->loss, quality->images, args.split, HumanCount(cost.macs),
+                              quality->loss, kl, quality->images, args.split, HumanCount(cost.macs),
                               info.images_per_second())
                   .c_str());
   }

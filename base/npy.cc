@@ -1,4 +1,4 @@
-#include "server/engine/npy.h"
+#include "base/npy.h"
 
 #include <cstring>
 #include <utility>

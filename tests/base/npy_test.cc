@@ -4,9 +4,9 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/npy.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/npy.h"
 
 namespace amc {
 namespace {
