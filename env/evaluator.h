@@ -12,6 +12,12 @@
 
 namespace amc {
 
+// What is asked of an evaluator.
+struct Candidate {
+  Policy policy;
+  int64_t images = 0;  // of the reward split, from its beginning; 0: as many as it is set to
+};
+
 // What was measured of one candidate on the reward split. Every field but `seconds` is a
 // deterministic function of the job's spec and its numerics id. An infeasible candidate is an
 // outcome like any other, but none that a reward could be made of: it has a cost, images and no
@@ -21,8 +27,10 @@ struct Measurement {
   double loss = 0;            // mean cross entropy, nats
   double kl = 0;              // mean KL(original || candidate), nats
   int64_t images = 0;
-  Cost cost;               // counted on the shrunk network
-  double seconds = 0;      // wall time of the evaluation; stands outside canonical history
+  Cost cost;           // counted on the shrunk network
+  int64_t work = 0;    // multiply-accumulates of all that was forwarded for this candidate alone
+                       // (images times MACs of the layers they passed; backward counts twice)
+  double seconds = 0;  // wall time of the evaluation; stands outside canonical history
   std::string infeasible;  // why there is no measurement: empty for one that is
 };
 
@@ -34,7 +42,8 @@ class Evaluator {
   // Measures a generation, results in order. The first error ends it: a candidate that cannot be
   // evaluated is an error of the job, one whose results are not finite is infeasible; neither gets
   // a made-up reward. Cancelled by an InterruptScope (base/interrupt.h).
-  virtual absl::StatusOr<std::vector<Measurement>> Evaluate(absl::Span<const Policy> policies) = 0;
+  virtual absl::StatusOr<std::vector<Measurement>> Evaluate(
+      absl::Span<const Candidate> candidates) = 0;
 };
 
 }  // namespace amc

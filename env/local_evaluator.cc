@@ -1,14 +1,20 @@
 #include "env/local_evaluator.h"
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "base/status_macros.h"
+#include "env/cost/cost_model.h"
+#include "env/exec/prefix_plan.h"
 
 namespace amc {
 namespace {
+
+constexpr int64_t kPrefixBytes = int64_t{256} << 20;
 
 // Of the reward split.
 Measurement FromQuality(const Quality& quality, const Cost& cost) {
@@ -28,12 +34,26 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+DistillOptions ToDistillOptions(const LocalEvaluatorOptions& options) {
+  return {.steps = options.finetune_steps,
+          .learning_rate = options.finetune_learning_rate,
+          .seed = options.prune.seed,
+          .exec = options.prune.exec};
+}
+
 }  // namespace
+
+LocalEvaluator::LocalEvaluator(const Graph& graph, const DataPack& pack,
+                               const LocalEvaluatorOptions& options)
+    : graph_(graph),
+      pack_(pack),
+      options_(options),
+      distiller_(graph, pack, ToDistillOptions(options)) {}
 
 absl::StatusOr<std::unique_ptr<LocalEvaluator>> LocalEvaluator::Create(
     const Graph& graph, const DataPack& pack, const LocalEvaluatorOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  auto evaluator = std::unique_ptr<LocalEvaluator>(new LocalEvaluator(pack, options));
+  auto evaluator = std::unique_ptr<LocalEvaluator>(new LocalEvaluator(graph, pack, options));
   AMC_ASSIGN_OR_RETURN(evaluator->grouping_, BuildGroups(graph));
   AMC_ASSIGN_OR_RETURN(evaluator->pruner_,
                        Pruner::Create(graph, evaluator->grouping_, pack, options.prune));
@@ -43,42 +63,92 @@ absl::StatusOr<std::unique_ptr<LocalEvaluator>> LocalEvaluator::Create(
   evaluate.max_images = options.reward_images;
   evaluate.logits = &evaluator->reference_logits_;
   AMC_ASSIGN_OR_RETURN(const Quality quality, amc::Evaluate(graph, pack, Split::kReward, evaluate));
-  evaluator->baseline_ = FromQuality(quality, cost);
-  if (const std::string& why = evaluator->baseline_.infeasible; !why.empty()) {
+  Measurement& baseline = evaluator->baseline_;
+  baseline = FromQuality(quality, cost);
+  if (const std::string& why = baseline.infeasible; !why.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("the original network: ", why));
   }
-  evaluator->baseline_.seconds = SecondsSince(start);
+  baseline.work = baseline.images * cost.macs;
+  baseline.seconds = SecondsSince(start);
   return evaluator;
 }
 
 absl::StatusOr<std::vector<Measurement>> LocalEvaluator::Evaluate(
-    absl::Span<const Policy> policies) {
+    absl::Span<const Candidate> candidates) {
   std::vector<Measurement> measurements;
-  measurements.reserve(policies.size());
-  for (const Policy& policy : policies) {
-    AMC_ASSIGN_OR_RETURN(Measurement measurement, EvaluateOne(policy, options_.reconstruction));
+  measurements.reserve(candidates.size());
+  for (const Candidate& candidate : candidates) {
+    AMC_ASSIGN_OR_RETURN(Measurement measurement, EvaluateOne(candidate, options_.reconstruction));
     measurements.push_back(std::move(measurement));
   }
   return measurements;
 }
 
-absl::StatusOr<Measurement> LocalEvaluator::EvaluateOne(const Policy& policy,
+absl::StatusOr<Measurement> LocalEvaluator::EvaluateOne(const Candidate& candidate,
                                                         Reconstruction reconstruction,
                                                         Graph* pruned) {
-  const auto start = std::chrono::steady_clock::now();
-  AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> kept, KeptCounts(policy, grouping_));
-  AMC_ASSIGN_OR_RETURN(Graph candidate, pruner_->Prune(kept, reconstruction, nullptr));
-  AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(candidate));
+  const auto begin = std::chrono::steady_clock::now();
+  if (candidate.images < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a candidate on ", candidate.images, " images, want 0 (all) or more"));
+  }
+  const int64_t images =
+      candidate.images == 0 ? baseline_.images : std::min(candidate.images, baseline_.images);
+  AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> kept, KeptCounts(candidate.policy, grouping_));
+  AMC_ASSIGN_OR_RETURN(Rebuilt rebuilt, Rebuild(kept, reconstruction));
+  const Graph& network = rebuilt.graph;
+  AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(network));
   EvaluateOptions evaluate;
   evaluate.exec = options_.prune.exec;
-  evaluate.max_images = options_.reward_images;
-  evaluate.reference_logits = &reference_logits_;
+  evaluate.max_images = images;
+  const size_t classes = reference_logits_.size() / static_cast<size_t>(baseline_.images);
+  evaluate.reference_logits =
+      absl::MakeConstSpan(reference_logits_).first(static_cast<size_t>(images) * classes);
+  AMC_ASSIGN_OR_RETURN(evaluate.start, StartOf(network, images));
   AMC_ASSIGN_OR_RETURN(const Quality quality,
-                       amc::Evaluate(candidate, pack_, Split::kReward, evaluate));
-  if (pruned != nullptr) *pruned = std::move(candidate);
+                       amc::Evaluate(network, pack_, Split::kReward, evaluate));
+  AMC_ASSIGN_OR_RETURN(const int64_t macs,
+                       CountMacs(network, evaluate.start.node, network.nodes.size()));
   Measurement measurement = FromQuality(quality, cost);
-  measurement.seconds = SecondsSince(start);
+  measurement.work = rebuilt.work + images * macs;
+  if (pruned != nullptr) *pruned = std::move(rebuilt.graph);
+  measurement.seconds = SecondsSince(begin);
   return measurement;
+}
+
+absl::StatusOr<Rebuilt> LocalEvaluator::Rebuild(absl::Span<const int64_t> kept,
+                                                Reconstruction reconstruction) {
+  Rebuilt rebuilt;
+  AMC_ASSIGN_OR_RETURN(rebuilt.graph, pruner_->Prune(kept, reconstruction, nullptr));
+  rebuilt.work = pruner_->work();
+  const Graph& network = rebuilt.graph;
+  if (options_.finetune_steps == 0 || CommonPrefix(graph_, network) == network.nodes.size()) {
+    return rebuilt;
+  }
+  AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(network));
+  AMC_ASSIGN_OR_RETURN(Graph tuned, distiller_.Tune(network));
+  rebuilt.work += 3 * distiller_.images() * cost.macs;  // forward, and backward counted twice
+  if (reconstruction == Reconstruction::kStrong && distiller_.held_out() > 0) {
+    AMC_ASSIGN_OR_RETURN(const double before, distiller_.HeldOutKl(network));
+    AMC_ASSIGN_OR_RETURN(const double after, distiller_.HeldOutKl(tuned));
+    rebuilt.work += 2 * distiller_.held_out() * cost.macs;
+    AMC_LOG(kInfo) << "held-out KL " << before << ", " << after << " after fine-tuning";
+    if (!(after < before)) return rebuilt;
+  }
+  rebuilt.graph = std::move(tuned);
+  return rebuilt;
+}
+
+absl::StatusOr<PrefixStart> LocalEvaluator::StartOf(const Graph& network, int64_t images) {
+  if (images > kMostPrefixImages) return PrefixStart();
+  if (prefix_ == nullptr || prefix_->images() != images) {
+    auto other = std::make_unique<PrefixCache>(graph_, FirstNodes(grouping_), pack_, Split::kReward,
+                                               images, options_.prune.exec, kPrefixBytes);
+    // What is kept gives way only to what can be used.
+    if (other->plan().StartWithin(CommonPrefix(graph_, network)) == 0) return PrefixStart();
+    prefix_ = std::move(other);
+  }
+  return prefix_->StartOf(network);
 }
 
 }  // namespace amc

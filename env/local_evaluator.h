@@ -1,16 +1,19 @@
-// Evaluates candidates in this process: choose channels, shrink, reconstruct, measure.
+// Evaluates candidates in this process: choose channels, shrink, reconstruct, tune, measure.
 #pragma once
 
-#include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "env/evaluator.h"
 #include "env/exec/data_pack.h"
 #include "env/exec/evaluate.h"
+#include "env/exec/prefix_cache.h"
 #include "env/graph/graph.h"
 #include "env/graph/groups.h"
 #include "env/prune/pruner.h"
+#include "env/prune/rebuilt.h"
+#include "env/train/distillation.h"
 
 namespace amc {
 
@@ -18,21 +21,32 @@ struct LocalEvaluatorOptions {
   PruneOptions prune;
   Reconstruction reconstruction = Reconstruction::kFast;  // what ranks candidates
   int64_t reward_images = 0;                              // 0: the whole reward split
+  // SGD steps after the reconstruction of every network that lost channels, on batches of 64
+  // (env/train/distillation.h). After a strong one, which has less to gain, the weights are taken
+  // only if they bring the network nearer to the original on held-out images.
+  int64_t finetune_steps = 0;
+  double finetune_learning_rate = 0.01;
 };
 
-// Keeps the original's logits on the reward split and the pruner's statistics. Thread-compatible.
+// Keeps the original's logits on the reward split, the pruner's statistics and, for the number of
+// images that was last asked for, activations of the original (up to 256 MiB): candidates on at
+// most kMostPrefixImages that keep the first groups whole start from these. Thread-compatible.
 class LocalEvaluator : public Evaluator {
  public:
+  static constexpr int64_t kMostPrefixImages = 1000;  // probes and screening, not whole splits
+
   // `graph` and `pack` must outlive it. Measures the original on the reward split (see baseline());
   // InvalidArgument if its logits there are not finite.
   static absl::StatusOr<std::unique_ptr<LocalEvaluator>> Create(
       const Graph& graph, const DataPack& pack, const LocalEvaluatorOptions& options);
 
-  absl::StatusOr<std::vector<Measurement>> Evaluate(absl::Span<const Policy> policies) override;
+  absl::StatusOr<std::vector<Measurement>> Evaluate(
+      absl::Span<const Candidate> candidates) override;
 
-  // One candidate; also hands out the network when `pruned` is set. After Cancelled (see
-  // base/interrupt.h) the next one is measured as if nothing had been begun.
-  absl::StatusOr<Measurement> EvaluateOne(const Policy& policy, Reconstruction reconstruction,
+  // One candidate; also hands out the network when `pruned` is set. InvalidArgument if it asks for
+  // fewer than 0 images. After Cancelled (see base/interrupt.h) the next one is measured as if
+  // nothing had been begun.
+  absl::StatusOr<Measurement> EvaluateOne(const Candidate& candidate, Reconstruction reconstruction,
                                           Graph* pruned = nullptr);
 
   // The original on the same images.
@@ -44,15 +58,21 @@ class LocalEvaluator : public Evaluator {
   Pruner& pruner() { return *pruner_; }
 
  private:
-  LocalEvaluator(const DataPack& pack, LocalEvaluatorOptions options)
-      : pack_(pack), options_(options) {}
+  LocalEvaluator(const Graph& graph, const DataPack& pack, const LocalEvaluatorOptions& options);
 
+  // Prunes and reconstructs, then tunes.
+  absl::StatusOr<Rebuilt> Rebuild(absl::Span<const int64_t> kept, Reconstruction reconstruction);
+  absl::StatusOr<PrefixStart> StartOf(const Graph& network, int64_t images);
+
+  const Graph& graph_;
   const DataPack& pack_;
   LocalEvaluatorOptions options_;
   Grouping grouping_;
   std::unique_ptr<Pruner> pruner_;
+  Distiller distiller_;
   Measurement baseline_;
   std::vector<float> reference_logits_;
+  std::unique_ptr<PrefixCache> prefix_;  // null before the first candidate on few images
 };
 
 }  // namespace amc

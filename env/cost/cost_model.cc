@@ -204,4 +204,16 @@ absl::StatusOr<Cost> CountCost(const Graph& graph) {
   return Cost{.macs = static_cast<int64_t>(macs), .params = static_cast<int64_t>(params)};
 }
 
+absl::StatusOr<int64_t> CountMacs(const Graph& graph, size_t first, size_t end) {
+  AMC_RETURN_IF_ERROR(CountCost(graph).status());  // nothing below overflows if this does not
+  AMC_ASSIGN_OR_RETURN(const std::vector<Parameter> parameters, ListParameters(graph));
+  int64_t macs = 0;
+  for (const Parameter& parameter : parameters) {
+    if (Index(parameter.node) < first || Index(parameter.node) >= end) continue;
+    AMC_ASSIGN_OR_RETURN(const int64_t elements, NumElements(graph.tensor(parameter.tensor).shape));
+    macs += elements * parameter.macs_per_element;
+  }
+  return macs;
+}
+
 }  // namespace amc

@@ -98,4 +98,7 @@ class CostModel {
 // exported file. InvalidArgument as Create.
 absl::StatusOr<Cost> CountCost(const Graph& graph);
 
+// The MACs per image of nodes [first, end) alone, counted likewise.
+absl::StatusOr<int64_t> CountMacs(const Graph& graph, size_t first, size_t end);
+
 }  // namespace amc

@@ -86,22 +86,30 @@ absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split
     return absl::InvalidArgumentError(absl::StrCat("split ", SplitName(split), " is empty"));
   }
   const size_t classes = pack.class_names().size();
-  if (options.reference_logits != nullptr &&
-      options.reference_logits->size() != static_cast<size_t>(total) * classes) {
-    return absl::InvalidArgumentError(absl::StrCat(options.reference_logits->size(),
+  if (!options.reference_logits.empty() &&
+      options.reference_logits.size() != static_cast<size_t>(total) * classes) {
+    return absl::InvalidArgumentError(absl::StrCat(options.reference_logits.size(),
                                                    " reference logits for ", total, " images of ",
                                                    classes, " classes"));
   }
+  const PrefixCache* const prefix = options.start.cache;
+  if (prefix != nullptr && prefix->images() != total) {
+    return absl::InvalidArgumentError(absl::StrCat("activations of ", prefix->images(),
+                                                   " images are kept, ", total, " are asked for"));
+  }
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
                        Network::Create(graph, options.exec));
+  if (options.outcomes != nullptr) options.outcomes->clear();
   if (options.logits != nullptr) options.logits->clear();
   const absl::Span<const int32_t> labels = pack.labels(split);
   Quality quality;
   quality.images = total;
   for (int64_t first = 0; first < total; first += options.exec.batch_size) {
     const int64_t count = std::min(options.exec.batch_size, total - first);
+    const auto batch = static_cast<size_t>(first / options.exec.batch_size);
     AMC_ASSIGN_OR_RETURN(const std::vector<float> logits,
-                         network->Run(pack.Images(split, first, count), count));
+                         prefix != nullptr ? network->RunFrom(options.start, batch)
+                                           : network->Run(pack.Images(split, first, count), count));
     if (logits.size() != static_cast<size_t>(count) * classes) {
       return absl::InvalidArgumentError(absl::StrCat("the network gives ",
                                                      logits.size() / static_cast<size_t>(count),
@@ -119,11 +127,13 @@ absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split
       quality.top5 += rank < 5 ? 1 : 0;
       const std::vector<double> log_q = LogSoftmax(row);
       quality.loss -= log_q[label];
-      if (options.reference_logits != nullptr) {
-        quality.kl += KlDivergence(
-            absl::MakeConstSpan(*options.reference_logits).subspan(image * classes, classes),
-            log_q);
+      ImageOutcome outcome{.top1 = rank < 1};
+      if (!options.reference_logits.empty()) {
+        outcome.kl =
+            KlDivergence(options.reference_logits.subspan(image * classes, classes), log_q);
       }
+      quality.kl += outcome.kl;
+      if (options.outcomes != nullptr) options.outcomes->push_back(outcome);
     }
     if (options.logits != nullptr) {
       options.logits->insert(options.logits->end(), logits.begin(), logits.end());

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "env/exec/data_pack.h"
 #include "env/exec/exec_options.h"
+#include "env/exec/prefix_cache.h"
 #include "env/graph/graph.h"
 
 namespace amc {
@@ -22,11 +23,19 @@ struct Quality {
   int64_t not_finite = 0;  // images with a logit that is NaN or infinite: loss and kl mean nothing
 };
 
+// What became of one image.
+struct ImageOutcome {
+  bool top1 = false;  // whether the label stands first
+  double kl = 0;      // KL(reference || network), nats; 0 without reference logits
+};
+
 struct EvaluateOptions {
   ExecOptions exec;
-  int64_t max_images = 0;                                // 0: the whole split
-  const std::vector<float>* reference_logits = nullptr;  // of the original, same images
-  std::vector<float>* logits = nullptr;                  // out: N x classes, when set
+  int64_t max_images = 0;                         // 0: the whole split
+  absl::Span<const float> reference_logits;       // of the original, same images; empty: none
+  PrefixStart start;                              // with a cache: one of exactly these images
+  std::vector<float>* logits = nullptr;           // out: N x classes, when set
+  std::vector<ImageOutcome>* outcomes = nullptr;  // out: one for each image, when set
   std::function<void(int64_t done, int64_t total)> progress;
 };
 

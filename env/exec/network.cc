@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "env/exec/torch_network.h"
+#include "env/exec/torch_prefix.h"
 
 namespace amc {
 namespace {
@@ -38,7 +39,33 @@ class HostNetwork : public Network {
     return results;
   }
 
+  absl::StatusOr<std::vector<float>> RunFrom(const PrefixStart& start, size_t batch) override {
+    const std::vector<Activations>& batches = start.cache->batches().kept;
+    if (batch >= batches.size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("batch ", batch, " of ", batches.size(), " whose activations are kept"));
+    }
+    Activations alive;
+    for (const TensorId id : start.cache->plan().alive(start.node)) {
+      alive[id] = batches[batch].at(id);
+    }
+    std::vector<float> results;
+    try {
+      AMC_ASSIGN_OR_RETURN(const torch::Tensor output, network_->ForwardFrom(start.node, alive));
+      Append(output, results);
+    } catch (const std::exception& error) {
+      return absl::InternalError(absl::StrCat("cannot run the network: ", error.what()));
+    }
+    return results;
+  }
+
  private:
+  static void Append(const torch::Tensor& output, std::vector<float>& results) {
+    const torch::Tensor host = output.to(at::kCPU).contiguous();
+    const float* const values = host.data_ptr<float>();
+    results.insert(results.end(), values, values + host.numel());
+  }
+
   // Appends the results of at most step_ images. A network with a fixed batch gets zero images for
   // the missing ones.
   absl::Status RunStep(absl::Span<const float> images, int64_t count, std::vector<float>& results) {
@@ -49,10 +76,8 @@ class HostNetwork : public Network {
       sizes[0] = step_ - count;
       input = at::cat({input, at::zeros(sizes, at::kFloat)});
     }
-    AMC_ASSIGN_OR_RETURN(torch::Tensor output, network_->Forward(input));
-    output = output.narrow(0, 0, count).to(at::kCPU).contiguous();
-    const float* const values = output.data_ptr<float>();
-    results.insert(results.end(), values, values + output.numel());
+    AMC_ASSIGN_OR_RETURN(const torch::Tensor output, network_->Forward(input));
+    Append(output.narrow(0, 0, count), results);
     return absl::OkStatus();
   }
 

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "env/exec/exec_options.h"
+#include "env/exec/prefix_cache.h"
 #include "env/graph/graph.h"
 
 namespace amc {
@@ -23,6 +24,10 @@ class Network {
   // returns batch x classes (the first output, flattened per image). InvalidArgument if the size
   // does not fit the graph's input; Cancelled as TorchNetwork.
   virtual absl::StatusOr<std::vector<float>> Run(absl::Span<const float> images, int64_t batch) = 0;
+
+  // The same of batch number `batch` of a cache's images, from one of its cuts on: what Run gives
+  // for them.
+  virtual absl::StatusOr<std::vector<float>> RunFrom(const PrefixStart& start, size_t batch) = 0;
 };
 
 }  // namespace amc

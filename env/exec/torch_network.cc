@@ -85,6 +85,8 @@ class Interpreter : public TorchNetwork {
   absl::Status Prepare();
 
   absl::StatusOr<torch::Tensor> Forward(const torch::Tensor& input) override;
+  absl::StatusOr<torch::Tensor> ForwardFrom(
+      size_t first, const std::map<TensorId, torch::Tensor>& given) override;
   absl::StatusOr<Tensors> RunNode(NodeId node, const Tensors& inputs) override;
   void set_tap(Tap tap) override { tap_ = std::move(tap); }
   void Train(bool on, double batch_norm_momentum) override;
@@ -100,6 +102,9 @@ class Interpreter : public TorchNetwork {
   torch::Tensor ToDevice(absl::Span<const float> values, const Shape& shape,
                          bool keep_float32) const;
   absl::Status CheckInput(const torch::Tensor& input) const;
+  // Whether node `n` may write over its first input, which `given` activations must not share.
+  bool MayOverwrite(size_t n, const Tensors& inputs,
+                    const std::map<TensorId, torch::Tensor>& given) const;
   // RunNode with the caller's gradient mode.
   absl::StatusOr<Tensors> Run(NodeId id, Tensors inputs, bool may_overwrite);
 
@@ -265,23 +270,37 @@ absl::StatusOr<Tensors> Interpreter::RunNode(NodeId node, const Tensors& inputs)
 }
 
 absl::StatusOr<torch::Tensor> Interpreter::Forward(const torch::Tensor& input) {
-  const at::AutoGradMode gradients(training_ && at::GradMode::is_enabled());
   AMC_RETURN_IF_ERROR(CheckInput(input));
-  Tensors values(graph_.tensors.size());
+  torch::Tensor converted;
   try {
-    torch::Tensor& first = values[Index(graph_.inputs[0])];
-    first = input.to(device_, type_);
-    if (first.dim() == 4) first = first.contiguous(at::MemoryFormat::ChannelsLast);
+    converted = input.to(device_, type_);
+    if (converted.dim() == 4) converted = converted.contiguous(at::MemoryFormat::ChannelsLast);
   } catch (const std::exception& error) {
     return absl::InternalError(absl::StrCat("cannot convert the input: ", error.what()));
   }
-  for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+  return ForwardFrom(0, {{graph_.inputs[0], converted}});
+}
+
+bool Interpreter::MayOverwrite(size_t n, const Tensors& inputs,
+                               const std::map<TensorId, torch::Tensor>& given) const {
+  return may_overwrite_[n] && tap_ == nullptr &&
+         std::none_of(given.begin(), given.end(), [&](const auto& activation) {
+           return inputs[0].is_alias_of(activation.second);
+         });
+}
+
+absl::StatusOr<torch::Tensor> Interpreter::ForwardFrom(
+    size_t first, const std::map<TensorId, torch::Tensor>& given) {
+  const at::AutoGradMode gradients(training_ && at::GradMode::is_enabled());
+  Tensors values(graph_.tensors.size());
+  for (const auto& [id, activation] : given) values[Index(id)] = activation;
+  for (size_t n = first; n < graph_.nodes.size(); ++n) {
     const Node& node = graph_.nodes[n];
     Tensors inputs(node.inputs.size());
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (node.inputs[i] != TensorId::kNone) inputs[i] = values[Index(node.inputs[i])];
     }
-    const bool may_overwrite = may_overwrite_[n] && tap_ == nullptr;
+    const bool may_overwrite = MayOverwrite(n, inputs, given);
     AMC_ASSIGN_OR_RETURN(Tensors outputs, Run(graph_.node_id(n), std::move(inputs), may_overwrite));
     if (tap_ != nullptr) tap_(graph_.node_id(n), outputs);
     for (const TensorId id : dying_[n]) values[Index(id)] = torch::Tensor();

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -32,6 +33,11 @@ class TorchNetwork {
 
   // input: N x C x H x W float32 on any device. Returns the first output, N x classes, float32.
   virtual absl::StatusOr<torch::Tensor> Forward(const torch::Tensor& input) = 0;
+
+  // Forward from node `first` on. `given` has the activations that are alive there, as a network
+  // with the same options made them; they stay as they are.
+  virtual absl::StatusOr<torch::Tensor> ForwardFrom(
+      size_t first, const std::map<TensorId, torch::Tensor>& given) = 0;
 
   // One node, for callers that walk the graph themselves: `inputs` parallel node.inputs for the
   // activations (undefined tensors for constants and omitted inputs). Returns its outputs.

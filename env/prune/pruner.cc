@@ -11,8 +11,10 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "env/cost/cost_model.h"
 #include "env/exec/evaluate.h"
 #include "env/exec/network.h"
+#include "env/exec/prefix_cache.h"
 #include "env/prune/criterion.h"
 #include "env/prune/layers.h"
 #include "env/prune/limits.h"
@@ -27,6 +29,7 @@ namespace amc {
 namespace {
 
 constexpr int64_t kJudgeImages = 1000;  // that recalibrate a strong reconstruction, and judge it
+constexpr int64_t kPrefixBytes = int64_t{128} << 20;  // of the original's kept activations
 
 class ChannelPruner : public Pruner {
  public:
@@ -42,12 +45,17 @@ class ChannelPruner : public Pruner {
     const int64_t size = pack.size(Split::kReconstruction);
     held_out_ = std::min(kJudgeImages, size / 5);
     images_ = std::min(options.reconstruction_images, size - held_out_);
+    calibration_ = {&pack_, 0, std::min(options.recalibration_images, images_)};
+    prefix_ =
+        std::make_unique<PrefixCache>(graph_, FirstNodes(grouping_), pack_, Split::kReconstruction,
+                                      calibration_.count, WalkOptions(options.exec), kPrefixBytes);
   }
 
   absl::Status Prepare(const Progress& progress) override;
   absl::StatusOr<Graph> Prune(absl::Span<const int64_t> kept, Reconstruction reconstruction,
                               const Progress& progress) override;
   bool recalibrated() const override { return recalibrated_; }
+  int64_t work() const override { return work_; }
 
  private:
   bool CriterionNeedsMoments() const {
@@ -71,17 +79,18 @@ class ChannelPruner : public Pruner {
   int64_t held_out_ = 0;  // [images_, images_ + held_out_) judge recalibration
   bool prepared_ = false;
   bool recalibrated_ = false;                               // what Prune gave last
+  int64_t work_ = 0;                                        // and what it forwarded for it
   std::vector<std::optional<FeatureMoments>> moments_;      // by layer that reads a group
   std::vector<std::optional<std::vector<double>>> scores_;  // by group, found on first need
+  CalibrationSet calibration_;                              // of fast reconstruction
   std::optional<ReferenceMoments> reference_;               // of the original
+  std::unique_ptr<PrefixCache> prefix_;                     // of the same images
   std::vector<float> held_out_logits_;                      // of the original
 };
 
 absl::Status ChannelPruner::Prepare(const Progress& progress) {
   if (prepared_) return absl::OkStatus();
-  ExecOptions exec = options_.exec;
-  exec.fold_batch_norm = false;
-  exec.precision = Precision::kFloat32;
+  const ExecOptions exec = WalkOptions(options_.exec);
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<TorchNetwork> network,
                        TorchNetwork::Create(graph_, exec));
   TorchActivations activations(*network);
@@ -195,6 +204,7 @@ absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
                                            Reconstruction reconstruction,
                                            const Progress& progress) {
   recalibrated_ = false;
+  work_ = 0;
   AMC_RETURN_IF_ERROR(CheckKept(grouping_, kept));
   bool whole = true;
   for (size_t g = 0; g < kept.size(); ++g) whole &= kept[g] == grouping_.groups[g].channels;
@@ -218,9 +228,10 @@ absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
           ReconstructFast(graph_, grouping_, layers_, moments_, selection, options_.ridge, pruned));
       return RecalibrateFast(selection, pruned);
     case Reconstruction::kStrong: {
-      AMC_ASSIGN_OR_RETURN(pruned, ReconstructStrongly(graph_, grouping_, selection, pruned, pack_,
-                                                       images_, options_, progress));
-      return RecalibrateIfBetter(std::move(pruned));
+      AMC_ASSIGN_OR_RETURN(Rebuilt strong, ReconstructStrongly(graph_, grouping_, selection, pruned,
+                                                               pack_, images_, options_, progress));
+      work_ += strong.work;
+      return RecalibrateIfBetter(std::move(strong.graph));
     }
   }
   return absl::InvalidArgumentError(
@@ -229,16 +240,17 @@ absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
 
 absl::StatusOr<Graph> ChannelPruner::RecalibrateFast(const ChannelSelection& selection,
                                                      const Graph& pruned) {
-  const CalibrationSet images{&pack_, 0, std::min(options_.recalibration_images, images_)};
-  if (images.count == 0) return pruned;
+  if (calibration_.count == 0) return pruned;
   if (!reference_.has_value()) {
-    AMC_ASSIGN_OR_RETURN(reference_, MeasureReference(graph_, images, options_.exec));
+    AMC_ASSIGN_OR_RETURN(reference_, MeasureReference(graph_, calibration_, options_.exec));
   }
-  AMC_ASSIGN_OR_RETURN(
-      Graph recalibrated,
-      RecalibrateAgainst(graph_, grouping_, selection, *reference_, pruned, images, options_.exec));
+  AMC_ASSIGN_OR_RETURN(const PrefixStart start, prefix_->StartOf(pruned));
+  AMC_ASSIGN_OR_RETURN(Rebuilt recalibrated,
+                       RecalibrateAgainst(graph_, grouping_, selection, *reference_, pruned,
+                                          calibration_, options_.exec, start));
   recalibrated_ = true;
-  return recalibrated;
+  work_ += recalibrated.work;
+  return std::move(recalibrated.graph);
 }
 
 // Keeps fresh batch norm statistics where they lower the KL divergence on images that no fit saw.
@@ -248,19 +260,21 @@ absl::StatusOr<Graph> ChannelPruner::RecalibrateIfBetter(Graph pruned) {
                   [](const Node& node) { return node.op == Op::kBatchNormalization; });
   if (!has_batch_norm || held_out_ == 0 || options_.recalibration_images == 0) return pruned;
   AMC_ASSIGN_OR_RETURN(
-      Graph recalibrated,
+      Rebuilt recalibrated,
       Recalibrate(pruned, {&pack_, 0, std::min(kJudgeImages, images_)}, options_.exec));
   if (held_out_logits_.empty()) {
     AMC_ASSIGN_OR_RETURN(held_out_logits_, HeldOutLogits(graph_));
   }
   const int64_t classes = static_cast<int64_t>(held_out_logits_.size()) / held_out_;
   AMC_ASSIGN_OR_RETURN(const std::vector<float> before, HeldOutLogits(pruned));
-  AMC_ASSIGN_OR_RETURN(const std::vector<float> after, HeldOutLogits(recalibrated));
+  AMC_ASSIGN_OR_RETURN(const std::vector<float> after, HeldOutLogits(recalibrated.graph));
+  AMC_ASSIGN_OR_RETURN(const int64_t macs, CountMacs(pruned, 0, pruned.nodes.size()));
+  work_ += recalibrated.work + 2 * held_out_ * macs;
   const double kl_before = MeanKl(held_out_logits_, before, classes);
   const double kl_after = MeanKl(held_out_logits_, after, classes);
   AMC_LOG(kInfo) << "held-out KL " << kl_before << ", " << kl_after << " after recalibration";
   recalibrated_ = kl_after < kl_before;
-  return recalibrated_ ? std::move(recalibrated) : std::move(pruned);
+  return recalibrated_ ? std::move(recalibrated.graph) : std::move(pruned);
 }
 
 absl::StatusOr<std::vector<float>> ChannelPruner::HeldOutLogits(const Graph& graph) const {

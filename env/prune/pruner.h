@@ -69,6 +69,13 @@ class Pruner {
   // Whether the network that Prune gave last is a recalibrated one. Strong reconstruction keeps a
   // recalibration only where the KL divergence on held-out images falls.
   virtual bool recalibrated() const = 0;
+
+  // Multiply-accumulates of what that network was forwarded for, and the original beside it: images
+  // times the MACs of the layers that they passed. Fast reconstruction: recalibration, from the
+  // cut at which it starts. Strong: the walk through both networks, fresh statistics, and the
+  // held-out images with and without these. What is made once and serves all candidates is left
+  // out: the normal equations, the original's moments, logits and activations at cuts.
+  virtual int64_t work() const = 0;
 };
 
 }  // namespace amc

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/interrupt.h"
 #include "base/status_macros.h"
+#include "env/cost/cost_model.h"
 #include "env/prune/layers.h"
 #include "env/prune/torch_activations.h"
 
@@ -73,24 +74,25 @@ absl::StatusOr<std::vector<Point>> AllPoints(const Graph& graph) {
 using Visit =
     std::function<absl::Status(const Point&, const Moments&, TorchNetwork&, TorchActivations&)>;
 
-// Passes all images through the network, node by node, up to the last point. Null without points.
-absl::StatusOr<std::unique_ptr<TorchNetwork>> Walk(const Graph& graph, const CalibrationSet& images,
-                                                   const ExecOptions& options,
-                                                   const std::vector<Point>& points,
-                                                   const Visit& visit) {
-  if (points.empty() || images.count == 0) return nullptr;
-  ExecOptions unfolded = options;
-  unfolded.fold_batch_norm = false;
-  unfolded.precision = Precision::kFloat32;
-  AMC_ASSIGN_OR_RETURN(std::unique_ptr<TorchNetwork> network,
-                       TorchNetwork::Create(graph, unfolded));
+// Passes all images through the network, node by node, from the start up to the last point. The
+// result has the constants as the visits left them.
+absl::StatusOr<Rebuilt> Walk(const Graph& graph, const CalibrationSet& images,
+                             const ExecOptions& options, const std::vector<Point>& points,
+                             const Visit& visit, const PrefixStart& start = {}) {
+  if (points.empty() || images.count == 0) return Rebuilt{graph};
+  const ExecOptions exec = WalkOptions(options);
+  AMC_ASSIGN_OR_RETURN(std::unique_ptr<TorchNetwork> network, TorchNetwork::Create(graph, exec));
   TorchActivations activations(*network);
-  AMC_ASSIGN_OR_RETURN(
-      std::vector<torch::Tensor> chunks,
-      LoadChunks(*images.pack, Split::kReconstruction, images.first, images.count, unfolded));
-  activations.SetInput(std::move(chunks));
+  if (start.cache != nullptr) {
+    activations.SetStart(start);
+  } else {
+    AMC_ASSIGN_OR_RETURN(
+        std::vector<torch::Tensor> chunks,
+        LoadChunks(*images.pack, Split::kReconstruction, images.first, images.count, exec));
+    activations.SetInput(std::move(chunks));
+  }
   const at::NoGradGuard no_grad;
-  size_t next = 0;
+  size_t next = start.node;
   for (const Point& point : points) {
     const size_t end = Index(point.node) + (point.is_convolution() ? 1 : 0);
     for (; next < end; ++next) AMC_RETURN_IF_ERROR(activations.Run(graph.node_id(next)));
@@ -102,7 +104,11 @@ absl::StatusOr<std::unique_ptr<TorchNetwork>> Walk(const Graph& graph, const Cal
                                               ": recalibration: ", error.what()));
     }
   }
-  return network;
+  Rebuilt rebuilt;
+  AMC_ASSIGN_OR_RETURN(const int64_t macs, CountMacs(graph, start.node, next));
+  rebuilt.work = images.count * macs;
+  AMC_ASSIGN_OR_RETURN(rebuilt.graph, network->ToGraph());
+  return rebuilt;
 }
 
 std::vector<float> ToVector(const torch::Tensor& values) {
@@ -132,8 +138,8 @@ absl::StatusOr<ReferenceMoments> MeasureReference(const Graph& graph, const Cali
   return measured;
 }
 
-absl::StatusOr<Graph> Recalibrate(const Graph& graph, const CalibrationSet& images,
-                                  const ExecOptions& options) {
+absl::StatusOr<Rebuilt> Recalibrate(const Graph& graph, const CalibrationSet& images,
+                                    const ExecOptions& options) {
   const Visit replace = [&](const Point& point, const Moments& moments, TorchNetwork& network,
                             TorchActivations&) {
     const Node& node = graph.node(point.node);
@@ -141,17 +147,19 @@ absl::StatusOr<Graph> Recalibrate(const Graph& graph, const CalibrationSet& imag
     network.constant(node.inputs[4]).copy_(moments.variance);
     return absl::OkStatus();
   };
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<TorchNetwork> network,
-                       Walk(graph, images, options, BatchNormPoints(graph), replace));
-  if (network == nullptr) return graph;
-  return network->ToGraph();
+  return Walk(graph, images, options, BatchNormPoints(graph), replace);
 }
 
-absl::StatusOr<Graph> RecalibrateAgainst(const Graph& original, const Grouping& grouping,
-                                         const ChannelSelection& selection,
-                                         const ReferenceMoments& reference, const Graph& shrunk,
-                                         const CalibrationSet& images, const ExecOptions& options) {
-  AMC_ASSIGN_OR_RETURN(const std::vector<Point> points, AllPoints(shrunk));
+absl::StatusOr<Rebuilt> RecalibrateAgainst(const Graph& original, const Grouping& grouping,
+                                           const ChannelSelection& selection,
+                                           const ReferenceMoments& reference, const Graph& shrunk,
+                                           const CalibrationSet& images, const ExecOptions& options,
+                                           const PrefixStart& start) {
+  AMC_ASSIGN_OR_RETURN(std::vector<Point> points, AllPoints(shrunk));
+  const size_t common = CommonPrefix(original, shrunk);
+  points.erase(std::remove_if(points.begin(), points.end(),
+                              [&](const Point& point) { return Index(point.node) < common; }),
+               points.end());
   const Visit match = [&](const Point& point, const Moments& moments, TorchNetwork& network,
                           TorchActivations& activations) -> absl::Status {
     const Node& node = original.node(point.node);
@@ -189,10 +197,7 @@ absl::StatusOr<Graph> RecalibrateAgainst(const Graph& original, const Grouping& 
     network.constant(node.inputs[4]).copy_(Take(running_variance, kept) * ratio * ratio);
     return absl::OkStatus();
   };
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<TorchNetwork> network,
-                       Walk(shrunk, images, options, points, match));
-  if (network == nullptr) return shrunk;
-  return network->ToGraph();
+  return Walk(shrunk, images, options, points, match, start);
 }
 
 }  // namespace amc

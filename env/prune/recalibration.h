@@ -17,8 +17,10 @@
 #include "absl/status/statusor.h"
 #include "env/exec/data_pack.h"
 #include "env/exec/exec_options.h"
+#include "env/exec/prefix_cache.h"
 #include "env/graph/graph.h"
 #include "env/graph/groups.h"
+#include "env/prune/rebuilt.h"
 #include "env/prune/surgery.h"
 
 namespace amc {
@@ -42,15 +44,18 @@ absl::StatusOr<ReferenceMoments> MeasureReference(const Graph& graph, const Cali
                                                   const ExecOptions& options);
 
 // `graph` with batch norms that have the statistics of the images.
-absl::StatusOr<Graph> Recalibrate(const Graph& graph, const CalibrationSet& images,
-                                  const ExecOptions& options);
+absl::StatusOr<Rebuilt> Recalibrate(const Graph& graph, const CalibrationSet& images,
+                                    const ExecOptions& options);
 
 // `shrunk` (made of `original`, batch norm's scale and shift unchanged) with statistics, weights
 // and biases that give each of them the moments that the original has on the same images, of which
-// `reference` was measured. InvalidArgument names a node that `reference` lacks.
-absl::StatusOr<Graph> RecalibrateAgainst(const Graph& original, const Grouping& grouping,
-                                         const ChannelSelection& selection,
-                                         const ReferenceMoments& reference, const Graph& shrunk,
-                                         const CalibrationSet& images, const ExecOptions& options);
+// `reference` was measured. What comes before the first difference between the two networks stays
+// as it is, to the bit. With a cache in `start`, of the same images and WalkOptions, only what
+// comes after its cut is run. InvalidArgument names a node that `reference` lacks.
+absl::StatusOr<Rebuilt> RecalibrateAgainst(const Graph& original, const Grouping& grouping,
+                                           const ChannelSelection& selection,
+                                           const ReferenceMoments& reference, const Graph& shrunk,
+                                           const CalibrationSet& images, const ExecOptions& options,
+                                           const PrefixStart& start = {});
 
 }  // namespace amc

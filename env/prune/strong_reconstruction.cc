@@ -9,6 +9,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "env/cost/cost_model.h"
 #include "env/prune/limits.h"
 #include "env/prune/strong_plan.h"
 #include "env/prune/torch_activations.h"
@@ -43,11 +44,10 @@ class Reconstructor {
     original_.SetInput(chunks);
     pruned_.SetInput(chunks);
     const std::vector<NodeId> producers = Producers(original_.graph());
-    size_t node = 0;
     for (size_t r = 0; r < refits_.size(); ++r) {
       AMC_RETURN_IF_ERROR(AdvanceOriginal(producers[Index(refits_[r].target)]));
-      for (; node < Index(refits_[r].layer.node); ++node) {
-        AMC_RETURN_IF_ERROR(pruned_.Run(pruned_.graph().node_id(node)));
+      for (; next_pruned_ < Index(refits_[r].layer.node); ++next_pruned_) {
+        AMC_RETURN_IF_ERROR(pruned_.Run(pruned_.graph().node_id(next_pruned_)));
       }
       const Node& layer = pruned_.graph().node(refits_[r].layer.node);
       const std::string label = NodeLabel(pruned_.graph(), layer);
@@ -60,6 +60,13 @@ class Reconstructor {
       if (progress) progress(static_cast<int64_t>(r + 1), static_cast<int64_t>(refits_.size()));
     }
     return absl::OkStatus();
+  }
+
+  // Multiply-accumulates of what Run forwarded.
+  absl::StatusOr<int64_t> Work() const {
+    AMC_ASSIGN_OR_RETURN(const int64_t original, CountMacs(original_.graph(), 0, next_original_));
+    AMC_ASSIGN_OR_RETURN(const int64_t pruned, CountMacs(pruned_.graph(), 0, next_pruned_));
+    return images_ * (original + pruned);
   }
 
  private:
@@ -182,22 +189,20 @@ class Reconstructor {
   std::vector<SampledTarget> targets_;  // by refit, while it is needed
   TorchNetwork& pruned_network_;
   TorchActivations original_, pruned_;
-  size_t next_original_ = 0;
+  size_t next_original_ = 0, next_pruned_ = 0;  // the nodes to be run next
 };
 
 }  // namespace
 
-absl::StatusOr<Graph> ReconstructStrongly(const Graph& graph, const Grouping& grouping,
-                                          const ChannelSelection& selection, const Graph& shrunk,
-                                          const DataPack& pack, int64_t images,
-                                          const PruneOptions& options,
-                                          const Pruner::Progress& progress) {
+absl::StatusOr<Rebuilt> ReconstructStrongly(const Graph& graph, const Grouping& grouping,
+                                            const ChannelSelection& selection, const Graph& shrunk,
+                                            const DataPack& pack, int64_t images,
+                                            const PruneOptions& options,
+                                            const Pruner::Progress& progress) {
   AMC_ASSIGN_OR_RETURN(std::vector<Refit> refits,
                        PlanRefits(graph, grouping, selection, shrunk, kMaxRefitFeatures));
-  if (refits.empty()) return shrunk;
-  ExecOptions exec = options.exec;
-  exec.fold_batch_norm = false;
-  exec.precision = Precision::kFloat32;
+  if (refits.empty()) return Rebuilt{shrunk};
+  const ExecOptions exec = WalkOptions(options.exec);
   const int64_t bytes = PeakActivationBytes(graph) + PeakActivationBytes(shrunk);
   images = std::max<int64_t>(1, std::min(images, kActivationBytes / bytes));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<TorchNetwork> original,
@@ -209,7 +214,10 @@ absl::StatusOr<Graph> ReconstructStrongly(const Graph& graph, const Grouping& gr
   const at::NoGradGuard no_grad;
   Reconstructor reconstructor(options, images, std::move(refits), *original, *pruned);
   AMC_RETURN_IF_ERROR(reconstructor.Run(chunks, progress));
-  return pruned->ToGraph();
+  Rebuilt rebuilt;
+  AMC_ASSIGN_OR_RETURN(rebuilt.work, reconstructor.Work());
+  AMC_ASSIGN_OR_RETURN(rebuilt.graph, pruned->ToGraph());
+  return rebuilt;
 }
 
 }  // namespace amc

@@ -18,6 +18,7 @@
 #include "env/graph/graph.h"
 #include "env/graph/groups.h"
 #include "env/prune/pruner.h"
+#include "env/prune/rebuilt.h"
 #include "env/prune/surgery.h"
 
 namespace amc {
@@ -25,11 +26,11 @@ namespace amc {
 // `shrunk` is what Shrink made of `graph`, perhaps with other weights. Uses the reconstruction
 // split's first `images`, or as many as fit into 6 GiB of activations. Deterministic. A layer
 // whose inputs are no longer finite keeps its weights: the network's logits will tell. Cancelled by
-// an InterruptScope (base/interrupt.h).
-absl::StatusOr<Graph> ReconstructStrongly(const Graph& graph, const Grouping& grouping,
-                                          const ChannelSelection& selection, const Graph& shrunk,
-                                          const DataPack& pack, int64_t images,
-                                          const PruneOptions& options,
-                                          const Pruner::Progress& progress);
+// an InterruptScope (base/interrupt.h). Its work: both networks, each up to where it was walked.
+absl::StatusOr<Rebuilt> ReconstructStrongly(const Graph& graph, const Grouping& grouping,
+                                            const ChannelSelection& selection, const Graph& shrunk,
+                                            const DataPack& pack, int64_t images,
+                                            const PruneOptions& options,
+                                            const Pruner::Progress& progress);
 
 }  // namespace amc

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/interrupt.h"
 #include "base/status_macros.h"
+#include "env/exec/torch_prefix.h"
 
 namespace amc {
 namespace {
@@ -26,6 +27,12 @@ std::vector<int> CountReaders(const Graph& graph) {
 
 }  // namespace
 
+ExecOptions WalkOptions(ExecOptions options) {
+  options.fold_batch_norm = false;
+  options.precision = Precision::kFloat32;
+  return options;
+}
+
 TorchActivations::TorchActivations(TorchNetwork& network)
     : network_(network), readers_(CountReaders(network.graph())) {
   values_.resize(readers_.size());
@@ -35,14 +42,28 @@ TorchActivations::TorchActivations(TorchNetwork& network)
 void TorchActivations::SetInput(std::vector<torch::Tensor> chunks) {
   for (std::vector<torch::Tensor>& value : values_) value.clear();
   waiting_ = readers_;
+  chunks_ = chunks.size();
   values_[Index(graph().inputs[0])] = std::move(chunks);
+}
+
+void TorchActivations::SetStart(const PrefixStart& start) {
+  SetInput({});
+  const std::vector<Activations>& batches = start.cache->batches().kept;
+  chunks_ = batches.size();
+  for (const TensorId id : start.cache->plan().alive(start.node)) {
+    for (const Activations& batch : batches) values_[Index(id)].push_back(batch.at(id));
+  }
+  for (size_t n = 0; n < start.node; ++n) {
+    for (const TensorId input : graph().nodes[n].inputs) {
+      if (input != TensorId::kNone && waiting_[Index(input)] != kForever) --waiting_[Index(input)];
+    }
+  }
 }
 
 absl::Status TorchActivations::Run(NodeId id) {
   const Node& node = graph().node(id);
-  const size_t chunks = values_[Index(graph().inputs[0])].size();
   std::vector<std::vector<torch::Tensor>> results(node.outputs.size());
-  for (size_t c = 0; c < chunks; ++c) {
+  for (size_t c = 0; c < chunks_; ++c) {
     std::vector<torch::Tensor> inputs(node.inputs.size());
     for (size_t i = 0; i < inputs.size(); ++i) {
       const TensorId input = node.inputs[i];

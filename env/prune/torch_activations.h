@@ -12,9 +12,13 @@
 #include "absl/types/span.h"
 #include "env/exec/data_pack.h"
 #include "env/exec/exec_options.h"
+#include "env/exec/prefix_cache.h"
 #include "env/exec/torch_network.h"
 
 namespace amc {
+
+// How a network has to run for that: in float32, batch norms by themselves.
+ExecOptions WalkOptions(ExecOptions options);
 
 // Thread-compatible. The network must outlive it.
 class TorchActivations {
@@ -23,6 +27,10 @@ class TorchActivations {
 
   // Starts again with these images, one tensor N x C x H x W per chunk.
   void SetInput(std::vector<torch::Tensor> chunks);
+
+  // Starts again at a cut, with the activations that its cache (which there must be) keeps of its
+  // images, batch by batch: nodes before it are not to be run.
+  void SetStart(const PrefixStart& start);
 
   // Runs `node` on every chunk. Its inputs must have been computed and not freed.
   absl::Status Run(NodeId node);
@@ -37,6 +45,7 @@ class TorchActivations {
 
  private:
   TorchNetwork& network_;
+  size_t chunks_ = 0;
   std::vector<std::vector<torch::Tensor>> values_;  // by TensorId
   std::vector<int> readers_;                        // by TensorId; -1 for outputs: never freed
   std::vector<int> waiting_;                        // readers that have not run

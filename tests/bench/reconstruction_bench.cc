@@ -133,7 +133,7 @@ absl::Status Run(const std::string& model, const std::string& data, Arguments ar
         start = Seconds();
         AMC_ASSIGN_OR_RETURN(
             const Measurement measured,
-            evaluator->EvaluateOne(MakePolicy(evaluator->grouping(), kept), reconstruction));
+            evaluator->EvaluateOne({MakePolicy(evaluator->grouping(), kept)}, reconstruction));
         std::printf("%-9s %-6s %5.1f%%  %6.2f %6.3f  %7.2fs %7.2fs\n", criterion.c_str(),
                     name.c_str(),
                     100.0 * static_cast<double>(measured.cost.macs) /

@@ -31,8 +31,9 @@ struct Outcome {
 bool SameBits(const Outcome& a, const Outcome& b) {
   const Measurement &m = a.measurement, &n = b.measurement;
   if (m.top1 != n.top1 || m.top5 != n.top5 || m.loss != n.loss || m.kl != n.kl ||
-      m.images != n.images || m.cost != n.cost || m.infeasible != n.infeasible ||
-      a.recalibrated != b.recalibrated || a.network.tensors.size() != b.network.tensors.size()) {
+      m.images != n.images || m.cost != n.cost || m.work != n.work ||
+      m.infeasible != n.infeasible || a.recalibrated != b.recalibrated ||
+      a.network.tensors.size() != b.network.tensors.size()) {
     return false;
   }
   for (size_t t = 0; t < a.network.tensors.size(); ++t) {
@@ -65,9 +66,10 @@ class InterruptionTest : public ::testing::TestWithParam<Reconstruction> {
   absl::StatusOr<Outcome> Evaluate(LocalEvaluator& evaluator) {
     std::vector<int64_t> kept;
     for (const PruneGroup& group : evaluator.grouping().groups) kept.push_back(group.channels / 2);
+    kept[0] *= 2;  // whole: what comes before the second group is kept between candidates
     Outcome outcome;
-    const absl::StatusOr<Measurement> measurement =
-        evaluator.EvaluateOne(MakePolicy(evaluator.grouping(), kept), GetParam(), &outcome.network);
+    const absl::StatusOr<Measurement> measurement = evaluator.EvaluateOne(
+        {MakePolicy(evaluator.grouping(), kept)}, GetParam(), &outcome.network);
     if (!measurement.ok()) return measurement.status();
     outcome.measurement = *measurement;
     outcome.recalibrated = evaluator.pruner().recalibrated();
@@ -130,7 +132,7 @@ TEST_P(InterruptionTest, OneEvaluatorBearsManyInterruptions) {
 TEST_P(InterruptionTest, EndsAGenerationOfCandidates) {
   const auto evaluator = Make();
   const InterruptScope scope([] { return true; });
-  EXPECT_EQ(evaluator->Evaluate({{Policy{}}}).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(evaluator->Evaluate({Candidate{}}).status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(LocalEvaluator::Create(builder_.graph, pack_, options_).status().code(),
             absl::StatusCode::kCancelled);
 }
@@ -190,7 +192,7 @@ TEST(InterruptionGapTest, LongWorkAsksAllTheTime) {
   for (const Reconstruction reconstruction :
        {Reconstruction::kFast, Reconstruction::kNone, Reconstruction::kStrong}) {
     const double gap =
-        LongestGap([&] { return evaluator->EvaluateOne(policy, reconstruction).status(); });
+        LongestGap([&] { return evaluator->EvaluateOne({policy}, reconstruction).status(); });
     RecordProperty(std::string(ReconstructionName(reconstruction)), std::to_string(gap));
     EXPECT_LT(gap, kShort) << ReconstructionName(reconstruction);
   }

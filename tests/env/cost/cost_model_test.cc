@@ -67,6 +67,21 @@ TEST(CostModelTest, WholeNetworkAgreesWithCountingShapes) {
   }
 }
 
+TEST(CostModelTest, CountsTheMacsOfARunOfNodes) {
+  GraphBuilder b;  // nodes: 0 Conv, 1 Relu, 2 Conv (depthwise), 3 pool, 4 Flatten, 5 Gemm
+  const TensorId x = b.Op("Relu", {b.Conv(b.Input({kDynamic, 3, 8, 8}), 12)});
+  b.Head(b.Conv(x, 12, 5, 12));
+  const int64_t first = 12 * 3 * 9 * 64, second = 12 * 25 * 64, last = 2 * 12;
+  EXPECT_EQ(*CountMacs(b.graph, 0, 6), first + second + last);
+  EXPECT_EQ(*CountMacs(b.graph, 0, 2), first);
+  EXPECT_EQ(*CountMacs(b.graph, 1, 5), second);
+  EXPECT_EQ(*CountMacs(b.graph, 2, 99), second + last);
+  EXPECT_EQ(*CountMacs(b.graph, 3, 3), 0);
+  EXPECT_EQ(*CountMacs(b.graph, 0, 6), CountCost(b.graph)->macs);
+  b.graph.tensor(x).shape_known = false;  // not where it matters
+  EXPECT_EQ(*CountMacs(b.graph, 3, 6), last);
+}
+
 TEST(CostModelTest, LayersSumUpToTheWhole) {
   for (const std::string& name : ZooNames()) {
     const Costed net = Zoo(name);

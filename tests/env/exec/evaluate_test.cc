@@ -73,7 +73,7 @@ TEST_F(EvaluateTest, LossAndKlAreMeansInNats) {
   const auto pack = MakePack(path(), {0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0}, {2, 1});
   std::vector<float> reference(12, 0.0F);  // uniform for both images
   EvaluateOptions options;
-  options.reference_logits = &reference;
+  options.reference_logits = reference;
   std::vector<float> logits;
   options.logits = &logits;
   const auto quality = Evaluate(PixelsAreLogits(), *pack, Split::kReward, options);
@@ -85,7 +85,33 @@ TEST_F(EvaluateTest, LossAndKlAreMeansInNats) {
   EXPECT_THAT(logits, ::testing::Pointwise(::testing::FloatNear(1e-6F),
                                            {0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0}));
   reference = logits;
+  options.reference_logits = reference;
   EXPECT_NEAR(Evaluate(PixelsAreLogits(), *pack, Split::kReward, options)->kl, 0, 1e-12);
+}
+
+TEST_F(EvaluateTest, TellsWhatBecameOfEachImage) {
+  const auto pack =
+      MakePack(path(), {0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0}, {2, 1, 0});
+  const std::vector<float> reference(18, 0.0F);                    // uniform
+  std::vector<ImageOutcome> outcomes = {{.top1 = true, .kl = 9}};  // is replaced
+  EvaluateOptions options;
+  options.exec.batch_size = 2;
+  options.outcomes = &outcomes;
+  ASSERT_TRUE(Evaluate(PixelsAreLogits(), *pack, Split::kReward, options).ok());
+  ASSERT_EQ(outcomes.size(), 3u);
+  EXPECT_EQ(outcomes[1].kl, 0);  // to nothing
+  options.reference_logits = reference;
+  const auto quality = Evaluate(PixelsAreLogits(), *pack, Split::kReward, options);
+  ASSERT_EQ(outcomes.size(), 3u);
+  EXPECT_FALSE(outcomes[0].top1);  // a tie: 0 stands first
+  EXPECT_TRUE(outcomes[1].top1);
+  EXPECT_FALSE(outcomes[2].top1);
+  const double kl = std::log(5 + std::exp(3.0)) - 3.0 / 6 - std::log(6.0);
+  EXPECT_NEAR(outcomes[0].kl, 0, 1e-12);
+  EXPECT_NEAR(outcomes[1].kl, kl, 1e-6);
+  EXPECT_NEAR(outcomes[2].kl, kl, 1e-6);
+  EXPECT_DOUBLE_EQ(quality->kl, (outcomes[0].kl + outcomes[1].kl + outcomes[2].kl) / 3);
+  EXPECT_DOUBLE_EQ(quality->top1, 1.0 / 3);
 }
 
 TEST_F(EvaluateTest, BatchesAndLimits) {
@@ -157,7 +183,7 @@ TEST_F(EvaluateTest, RefusesWhatDoesNotFit) {
   expect_refused(Evaluate(PixelsAreLogits(), *pack, Split::kReport, {}), "split report is empty");
   const std::vector<float> reference(5);
   EvaluateOptions options;
-  options.reference_logits = &reference;
+  options.reference_logits = reference;
   expect_refused(Evaluate(PixelsAreLogits(), *pack, Split::kReward, options),
                  "5 reference logits for 1 images of 6 classes");
 }

@@ -2,6 +2,7 @@
 #include "env/exec/torch_network.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "env/graph/zoo.h"
@@ -107,6 +108,33 @@ TEST(TorchNetworkTest, OverwritingActivationsDoesNotShow) {
   network->set_tap([](NodeId, std::vector<torch::Tensor>&) {});  // turns overwriting off
   EXPECT_TRUE(at::equal(first, network->Forward(input).value()));
   EXPECT_TRUE(at::equal(input, copy));
+}
+
+TEST(TorchNetworkTest, ForwardFromANodeGoesOnAndKeepsWhatItWasGiven) {
+  const Graph graph = ResidualGraph();  // 5 Add, 6 Relu, 7 to 9 the head
+  for (const bool fold : {false, true}) {
+    const std::unique_ptr<TorchNetwork> network = Make(graph, {.fold_batch_norm = fold});
+    std::map<TensorId, torch::Tensor> made;
+    network->set_tap([&](NodeId id, std::vector<torch::Tensor>& outputs) {
+      made[graph.node(id).outputs[0]] = outputs[0].clone();
+    });
+    const torch::Tensor expected = network->Forward(Images(2)).value();
+    network->set_tap(nullptr);
+    // The ReLU that reads the sum alone, and the one that reads the first batch norm's result or,
+    // folded, what that passes on, would write over it.
+    for (const size_t first : {size_t{1}, size_t{2}, size_t{6}}) {
+      const TensorId id = graph.nodes[first].inputs[0];
+      const torch::Tensor given = made.at(id).clone();
+      ASSERT_LT(given.min().item<float>(), 0);
+      const absl::StatusOr<torch::Tensor> output = network->ForwardFrom(first, {{id, given}});
+      ASSERT_TRUE(output.ok()) << output.status();
+      EXPECT_TRUE(at::equal(*output, expected)) << first;
+      EXPECT_TRUE(at::equal(given, made.at(id))) << first;
+    }
+    const absl::Status missing = network->ForwardFrom(6, {}).status();
+    EXPECT_EQ(missing.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(missing.message()), HasSubstr("is not given"));
+  }
 }
 
 TEST(TorchNetworkTest, TapSeesEveryNodeInOrderAndMayReplaceOutputs) {

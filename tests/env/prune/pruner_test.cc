@@ -12,34 +12,19 @@
 #include "gtest/gtest.h"
 #include "tests/env/graph/graph_builder.h"
 #include "tests/env/prune/random_pack.h"
+#include "tests/env/prune/small_networks.h"
 
 namespace amc {
 namespace {
 
+using ::amc::testing::FoldBatchNorm;
 using ::amc::testing::GraphBuilder;
 using ::amc::testing::RandomPack;
+using ::amc::testing::RelativeError;
+using ::amc::testing::ResidualNetwork;
+using ::amc::testing::RewardLogits;
+using ::amc::testing::SetValues;
 using ::testing::HasSubstr;
-
-std::vector<float> Logits(const Graph& graph, const DataPack& pack) {
-  auto network = Network::Create(graph, {});
-  EXPECT_TRUE(network.ok()) << network.status();
-  const int64_t count = pack.size(Split::kReward);
-  auto logits = (*network)->Run(pack.Images(Split::kReward, 0, count), count);
-  EXPECT_TRUE(logits.ok()) << logits.status();
-  return *logits;
-}
-
-// Root mean square of the difference, relative to the deviation of `expected`.
-double RelativeError(const std::vector<float>& expected, const std::vector<float>& actual) {
-  const auto n = static_cast<double>(expected.size());
-  const double mean = std::accumulate(expected.begin(), expected.end(), 0.0) / n;
-  double error = 0, spread = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    error += std::pow(expected[i] - actual[i], 2);
-    spread += std::pow(expected[i] - mean, 2);
-  }
-  return std::sqrt(error / spread);
-}
 
 std::unique_ptr<Pruner> MakePruner(const Graph& graph, const DataPack& pack,
                                    PruneOptions options = {}) {
@@ -55,11 +40,6 @@ std::vector<int64_t> Whole(const Graph& graph) {
   const Grouping grouping = *BuildGroups(graph);
   for (const PruneGroup& group : grouping.groups) kept.push_back(group.channels);
   return kept;
-}
-
-void SetValues(Graph& graph, TensorId id, const std::vector<float>& values) {
-  Tensor& tensor = graph.tensor(id);
-  tensor = MakeFloats(tensor.name, tensor.shape, values);
 }
 
 // Stem -> a -> b -> head, where the second half of a's channels repeat the first half, scaled.
@@ -102,59 +82,19 @@ TEST_P(RedundancyTest, RepeatedChannelsAreRebuiltFromWhatTheyRepeat) {
   for (size_t g = 0; g < kept.size(); ++g) {
     if (graph.node(grouping.groups[g].producers[0]).name == "a") kept[g] = 4;
   }
-  const std::vector<float> expected = Logits(graph, pack);
+  const std::vector<float> expected = RewardLogits(graph, pack);
   const absl::StatusOr<Graph> pruned = pruner->Prune(kept, reconstruction, nullptr);
   ASSERT_TRUE(pruned.ok()) << pruned.status();
   const absl::StatusOr<Graph> sliced = pruner->Prune(kept, Reconstruction::kNone, nullptr);
   ASSERT_TRUE(sliced.ok()) << sliced.status();
-  EXPECT_GT(RelativeError(expected, Logits(*sliced, pack)), 0.1);
-  EXPECT_LT(RelativeError(expected, Logits(*pruned, pack)), 2e-3);
+  EXPECT_GT(RelativeError(expected, RewardLogits(*sliced, pack)), 0.1);
+  EXPECT_LT(RelativeError(expected, RewardLogits(*pruned, pack)), 2e-3);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RedundancyTest,
                          ::testing::Combine(::testing::Bool(),
                                             ::testing::Values(Reconstruction::kFast,
                                                               Reconstruction::kStrong)));
-
-// The same network with its batch norms folded into the convolutions before them, by hand.
-Graph Fold(const Graph& graph) {
-  Graph folded = graph;
-  for (size_t i = 1; i < graph.nodes.size(); ++i) {
-    const Node& norm = graph.nodes[i];
-    if (norm.op != Op::kBatchNormalization) continue;
-    const Node& layer = graph.nodes[i - 1];
-    std::vector<float> weight = *Values<float>(graph, layer.inputs[1]);
-    std::vector<float> bias = *Values<float>(graph, layer.inputs[2]);
-    const auto of = [&](size_t input, size_t c) {
-      return (*Values<float>(graph, norm.inputs[input]))[c];
-    };
-    const size_t slice = weight.size() / bias.size();
-    for (size_t c = 0; c < bias.size(); ++c) {
-      const float scale = of(1, c) / std::sqrt(of(4, c) + 1e-5f);
-      for (size_t k = 0; k < slice; ++k) weight[c * slice + k] *= scale;
-      bias[c] = (bias[c] - of(3, c)) * scale + of(2, c);
-    }
-    SetValues(folded, layer.inputs[1], weight);
-    SetValues(folded, layer.inputs[2], bias);
-    folded.nodes[i].op_type = "Identity";
-    folded.nodes[i].op = Op::kIdentity;
-    folded.nodes[i].inputs.resize(1);
-  }
-  return folded;
-}
-
-// Stem and two residual blocks, batch norm everywhere.
-Graph ResidualNetwork() {
-  GraphBuilder b;
-  TensorId x = b.Op("Relu", {b.BatchNorm(b.Conv(b.Input({kDynamic, 3, 8, 8}), 8, 3, 1, "stem"))});
-  for (const std::string block : {"first", "second"}) {
-    TensorId y = b.Op("Relu", {b.BatchNorm(b.Conv(x, 12, 3, 1, block + ".a"))});
-    y = b.BatchNorm(b.Conv(y, 8, 3, 1, block + ".b"));
-    x = b.Op("Relu", {b.Op("Add", {y, x})});
-  }
-  b.Head(x);
-  return b.graph;
-}
 
 std::vector<int64_t> HalfInside(const Graph& graph) {
   const Grouping grouping = *BuildGroups(graph);
@@ -167,15 +107,15 @@ std::vector<int64_t> HalfInside(const Graph& graph) {
 
 TEST(PrunerTest, EachReconstructionIsBetterThanTheOneBefore) {
   const RandomPack pack(400, 3, 8, 2);
-  const Graph graph = *Recalibrate(ResidualNetwork(), {&pack, 0, 400}, {});  // as if trained
+  const Graph graph = Recalibrate(ResidualNetwork(), {&pack, 0, 400}, {})->graph;  // as if trained
   const auto pruner = MakePruner(graph, pack);
-  const std::vector<float> expected = Logits(graph, pack);
+  const std::vector<float> expected = RewardLogits(graph, pack);
   std::vector<double> errors;
   for (const Reconstruction reconstruction :
        {Reconstruction::kNone, Reconstruction::kFast, Reconstruction::kStrong}) {
     const absl::StatusOr<Graph> pruned = pruner->Prune(HalfInside(graph), reconstruction, nullptr);
     ASSERT_TRUE(pruned.ok()) << pruned.status();
-    errors.push_back(RelativeError(expected, Logits(*pruned, pack)));
+    errors.push_back(RelativeError(expected, RewardLogits(*pruned, pack)));
   }
   EXPECT_LT(errors[1], errors[0]);
   EXPECT_LT(errors[2], errors[1]);
@@ -183,9 +123,9 @@ TEST(PrunerTest, EachReconstructionIsBetterThanTheOneBefore) {
 
 TEST(PrunerTest, StrongReconstructionDoesNotCareWhetherBatchNormIsFolded) {
   const Graph graph = ResidualNetwork();
-  const Graph folded = Fold(graph);
+  const Graph folded = FoldBatchNorm(graph);
   const RandomPack pack(400, 3, 8, 2);
-  ASSERT_LT(RelativeError(Logits(graph, pack), Logits(folded, pack)), 1e-4);
+  ASSERT_LT(RelativeError(RewardLogits(graph, pack), RewardLogits(folded, pack)), 1e-4);
   PruneOptions options;
   options.recalibration_images = 0;
   const auto kept_norm =
@@ -193,7 +133,7 @@ TEST(PrunerTest, StrongReconstructionDoesNotCareWhetherBatchNormIsFolded) {
   const auto without = MakePruner(folded, pack, options)
                            ->Prune(HalfInside(folded), Reconstruction::kStrong, nullptr);
   ASSERT_TRUE(kept_norm.ok() && without.ok());
-  EXPECT_LT(RelativeError(Logits(*kept_norm, pack), Logits(*without, pack)), 0.02);
+  EXPECT_LT(RelativeError(RewardLogits(*kept_norm, pack), RewardLogits(*without, pack)), 0.02);
 }
 
 TEST(PrunerTest, SaysWhetherTheResultIsRecalibrated) {
@@ -202,14 +142,14 @@ TEST(PrunerTest, SaysWhetherTheResultIsRecalibrated) {
   PruneOptions never;
   never.recalibration_images = 0;
   // With statistics that fit the images and with those that the network happens to have.
-  for (const Graph& graph : {*Recalibrate(original, {&pack, 0, 400}, {}), original}) {
+  for (const Graph& graph : {Recalibrate(original, {&pack, 0, 400}, {})->graph, original}) {
     const auto with = MakePruner(graph, pack), without = MakePruner(graph, pack, never);
     for (const Reconstruction reconstruction :
          {Reconstruction::kNone, Reconstruction::kFast, Reconstruction::kStrong}) {
       const auto a = with->Prune(HalfInside(graph), reconstruction, nullptr);
       const auto b = without->Prune(HalfInside(graph), reconstruction, nullptr);
       ASSERT_TRUE(a.ok() && b.ok());
-      EXPECT_EQ(with->recalibrated(), Logits(*a, pack) != Logits(*b, pack));
+      EXPECT_EQ(with->recalibrated(), RewardLogits(*a, pack) != RewardLogits(*b, pack));
       EXPECT_FALSE(without->recalibrated());
     }
     ASSERT_TRUE(with->Prune(Whole(graph), Reconstruction::kFast, nullptr).ok());
@@ -242,7 +182,7 @@ TEST(PrunerTest, TheSameArgumentsGiveTheSameBits) {
     ASSERT_TRUE(pruner->Prune(other, Reconstruction::kStrong, nullptr).ok());
     const auto second = pruner->Prune(HalfInside(graph), reconstruction, nullptr);
     ASSERT_TRUE(first.ok() && second.ok());
-    EXPECT_EQ(Logits(*first, pack), Logits(*second, pack));
+    EXPECT_EQ(RewardLogits(*first, pack), RewardLogits(*second, pack));
   }
 }
 
@@ -263,7 +203,8 @@ TEST(PrunerTest, EveryZooNetworkCanBePrunedInEveryGroup) {
     for (const Reconstruction reconstruction : {Reconstruction::kFast, Reconstruction::kStrong}) {
       const auto pruned = MakePruner(*graph, pack, options)->Prune(kept, reconstruction, nullptr);
       ASSERT_TRUE(pruned.ok()) << name << ": " << pruned.status();
-      for (const float logit : Logits(*pruned, pack)) ASSERT_TRUE(std::isfinite(logit)) << name;
+      for (const float logit : RewardLogits(*pruned, pack))
+        ASSERT_TRUE(std::isfinite(logit)) << name;
     }
   }
 }
@@ -294,85 +235,6 @@ TEST(PrunerTest, RefusesWhatDoesNotFit) {
                 .code(),
             absl::StatusCode::kFailedPrecondition);
 }
-
-TEST(RecalibrationTest, OutputsOfTheLastBatchNormHaveItsMeanAndDeviation) {
-  // One batch norm on the input with scale 2 and shift -1: afterwards mean -1, deviation 2.
-  GraphBuilder b;
-  const TensorId x = b.Input({kDynamic, 3, 8, 8});
-  b.Output(b.BatchNorm(x));
-  const Node norm = b.graph.nodes[0];
-  SetValues(b.graph, norm.inputs[1], {2, 2, 2});
-  SetValues(b.graph, norm.inputs[2], {-1, -1, -1});
-  const RandomPack pack(150, 3, 8, 2);
-  const absl::StatusOr<Graph> graph = Recalibrate(b.graph, {&pack, 10, 130}, {});
-  ASSERT_TRUE(graph.ok()) << graph.status();
-  const std::vector<float> images = pack.Images(Split::kReconstruction, 10, 130);
-  for (size_t c = 0; c < 3; ++c) {
-    double sum = 0, squares = 0;
-    for (size_t n = 0; n < 130; ++n) {
-      for (size_t i = 0; i < 64; ++i) {
-        const double value = images[(n * 3 + c) * 64 + i];
-        sum += value;
-        squares += value * value;
-      }
-    }
-    const double mean = sum / (130 * 64);
-    EXPECT_NEAR((*Values<float>(*graph, norm.inputs[3]))[c], mean, 1e-5);
-    EXPECT_NEAR((*Values<float>(*graph, norm.inputs[4]))[c], squares / (130 * 64) - mean * mean,
-                1e-4);
-  }
-  EXPECT_EQ(*Values<float>(*graph, norm.inputs[1]), (std::vector<float>{2, 2, 2}));
-}
-
-TEST(RecalibrationTest, AgainstItselfChangesNothing) {
-  // The running statistics are far from those of the images, and stay so.
-  const Graph graph = ResidualNetwork();
-  const Grouping grouping = *BuildGroups(graph);
-  const RandomPack pack(50, 3, 8, 2);
-  ChannelSelection selection;
-  for (const PruneGroup& group : grouping.groups) {
-    selection.emplace_back(group.channels);
-    std::iota(selection.back().begin(), selection.back().end(), 0);
-  }
-  const CalibrationSet images{&pack, 0, 50};
-  const absl::StatusOr<ReferenceMoments> reference = MeasureReference(graph, images, {});
-  ASSERT_TRUE(reference.ok()) << reference.status();
-  const absl::StatusOr<Graph> same =
-      RecalibrateAgainst(graph, grouping, selection, *reference, graph, images, {});
-  ASSERT_TRUE(same.ok()) << same.status();
-  EXPECT_LT(RelativeError(Logits(graph, pack), Logits(*same, pack)), 1e-4);
-  EXPECT_EQ(RecalibrateAgainst(graph, grouping, selection, {}, graph, images, {}).status().code(),
-            absl::StatusCode::kInvalidArgument);
-}
-
-class ScaledLayerTest : public ::testing::TestWithParam<bool> {};
-
-TEST_P(ScaledLayerTest, IsMadeUpForWithBatchNormKeptOrFolded) {
-  // Doubling a convolution's weights and bias doubles what batch norm reads.
-  const Graph graph = GetParam() ? Fold(ResidualNetwork()) : ResidualNetwork();
-  const Grouping grouping = *BuildGroups(graph);
-  const RandomPack pack(50, 3, 8, 2);
-  Graph scaled = graph;
-  for (const TensorId id : {graph.nodes[0].inputs[1], graph.nodes[0].inputs[2]}) {
-    std::vector<float> values = *Values<float>(graph, id);
-    for (float& value : values) value *= 2;
-    SetValues(scaled, id, values);
-  }
-  ChannelSelection selection;
-  for (const PruneGroup& group : grouping.groups) {
-    selection.emplace_back(group.channels);
-    std::iota(selection.back().begin(), selection.back().end(), 0);
-  }
-  const CalibrationSet images{&pack, 0, 50};
-  const absl::StatusOr<Graph> matched = RecalibrateAgainst(
-      graph, grouping, selection, *MeasureReference(graph, images, {}), scaled, images, {});
-  ASSERT_TRUE(matched.ok()) << matched.status();
-  const std::vector<float> expected = Logits(graph, pack);
-  EXPECT_GT(RelativeError(expected, Logits(scaled, pack)), 0.1);
-  EXPECT_LT(RelativeError(expected, Logits(*matched, pack)), 1e-3);
-}
-
-INSTANTIATE_TEST_SUITE_P(Folded, ScaledLayerTest, ::testing::Bool());
 
 }  // namespace
 }  // namespace amc
