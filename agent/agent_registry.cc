@@ -3,8 +3,15 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "agent/ddpg.h"
 #include "agent/ddpg_paper.h"
+#include "agent/dp_agent.h"
+#include "agent/evolution.h"
+#include "agent/hybrid.h"
+#include "agent/netadapt.h"
 #include "agent/random_agent.h"
+#include "agent/sensitivity_agent.h"
+#include "agent/stages_agent.h"
 #include "agent/uniform_agent.h"
 
 namespace amc {
@@ -17,9 +24,18 @@ constexpr struct {
   const char* name;
   Factory make;
 } kAgents[] = {
+    // clang-format off
+    {"hybrid", MakeHybrid},  // the default
+    {"dp", MakeDpAgent},
+    {"sensitivity", MakeSensitivityAgent},
+    {"evolution", MakeEvolution},
+    {"ddpg", MakeDdpg},
     {"ddpg-paper", MakeDdpgPaper},
     {"uniform", MakeUniformAgent},
+    {"stages", MakeStagesAgent},
     {"random", MakeRandomAgent},
+    {"netadapt", MakeNetAdapt},
+    // clang-format on
 };
 
 }  // namespace

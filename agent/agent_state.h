@@ -23,6 +23,7 @@ class AgentProgress {
 
   uint64_t seed() const { return seed_; }
   size_t groups() const { return groups_; }
+  int64_t done() const { return done_; }  // episodes learnt or skipped
 
   // InvalidArgument unless `env` has the shape of the one that the agent was made for.
   absl::Status CheckShape(const Environment& env) const;

@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "agent/actor_critic.h"
 #include "agent/agent_state.h"
-#include "agent/mlp.h"
 #include "agent/replay_buffer.h"
 #include "base/rng.h"
 #include "base/status_macros.h"
@@ -21,32 +21,15 @@ namespace {
 
 constexpr int64_t kStateSize = Observation::kSize;
 
-// Rows of (state, action), the critic's input.
-std::vector<float> Join(const std::vector<float>& states, absl::Span<const float> actions) {
-  std::vector<float> joined;
-  joined.reserve(states.size() + actions.size());
-  for (size_t row = 0; row < actions.size(); ++row) {
-    const auto state = states.begin() + static_cast<int64_t>(row) * kStateSize;
-    joined.insert(joined.end(), state, state + kStateSize);
-    joined.push_back(actions[row]);
-  }
-  return joined;
-}
-
 class DdpgPaper final : public Agent {
  public:
   DdpgPaper(const Environment& env, const AgentOptions& options, Rng init)
       : progress_("ddpg-paper", options.seed, env),
         options_(options.ddpg),
-        actor_(kStateSize, options_.hidden, Mlp::Output::kSigmoid, init),
-        critic_(kStateSize + 1, options_.hidden, Mlp::Output::kLinear, init),
-        target_actor_(actor_),
-        target_critic_(critic_),
-        actor_adam_(actor_.parameters().size(), options_.actor_learning_rate),
-        critic_adam_(critic_.parameters().size(), options_.critic_learning_rate),
+        networks_(kStateSize, options_, ActorCritic::Targets::kFollowing, init),
         replay_(options_.replay_transitions, kStateSize) {}
 
-  absl::StatusOr<Episode> Propose(Environment& env, int64_t number) override {
+  absl::StatusOr<Episode> Propose(Environment& env, int64_t number, double /*left*/) override {
     AMC_RETURN_IF_ERROR(progress_.CheckShape(env));
     if (number < 0)
       return absl::OutOfRangeError(absl::StrCat("agent ddpg-paper: episode ", number));
@@ -113,24 +96,17 @@ class DdpgPaper final : public Agent {
     return absl::OkStatus();
   }
 
-  int64_t max_episodes() const override { return std::numeric_limits<int64_t>::max(); }
+  int64_t available() const override { return std::numeric_limits<int64_t>::max(); }
 
-  // After the common header: hidden u64; baseline (u8 whether there is one, f64); actor, critic and
-  // their targets; both optimisers (steps, first, second moments); replay.
+  // After the common header: hidden i64; baseline (u8 whether there is one, f64); the networks
+  // (actor_critic.h); replay.
   std::string SaveState() const override {
     ByteWriter writer;
     progress_.Save(writer);
     writer.I64(options_.hidden);
     writer.U8(has_baseline_);
     writer.Double(baseline_);
-    for (const Mlp* net : {&actor_, &critic_, &target_actor_, &target_critic_}) {
-      writer.Floats(net->parameters());
-    }
-    for (const Adam* adam : {&actor_adam_, &critic_adam_}) {
-      writer.I64(adam->steps());
-      writer.Floats(adam->first());
-      writer.Floats(adam->second());
-    }
+    networks_.Save(writer);
     replay_.Save(writer);
     return std::move(writer).bytes();
   }
@@ -144,17 +120,8 @@ class DdpgPaper final : public Agent {
     }
     const bool has_baseline = reader.U8() != 0;
     const double baseline = reader.Double();
-    std::vector<std::vector<float>> parameters;
-    for (const Mlp* net : {&actor_, &critic_, &target_actor_, &target_critic_}) {
-      AMC_RETURN_IF_ERROR(ReadFloats(reader, net->parameters().size(), parameters));
-    }
-    std::vector<std::vector<float>> moments;
-    std::vector<int64_t> adam_steps;
-    for (const Adam* adam : {&actor_adam_, &critic_adam_}) {
-      adam_steps.push_back(reader.I64());
-      AMC_RETURN_IF_ERROR(ReadFloats(reader, adam->first().size(), moments));
-      AMC_RETURN_IF_ERROR(ReadFloats(reader, adam->second().size(), moments));
-    }
+    ActorCritic networks = networks_;
+    AMC_RETURN_IF_ERROR(networks.Read(reader));
     ReplayBuffer replay(options_.replay_transitions, kStateSize);
     AMC_RETURN_IF_ERROR(replay.Read(reader));
     AMC_RETURN_IF_ERROR(reader.Finish());
@@ -162,30 +129,17 @@ class DdpgPaper final : public Agent {
     progress_.set_done(done);
     has_baseline_ = has_baseline;
     baseline_ = baseline;
-    size_t n = 0;
-    for (Mlp* net : {&actor_, &critic_, &target_actor_, &target_critic_}) {
-      net->parameters() = std::move(parameters[n++]);
-    }
-    actor_adam_.Restore(adam_steps[0], std::move(moments[0]), std::move(moments[1]));
-    critic_adam_.Restore(adam_steps[1], std::move(moments[2]), std::move(moments[3]));
+    networks_ = std::move(networks);
     replay_ = std::move(replay);
     return absl::OkStatus();
   }
 
  private:
-  static absl::Status ReadFloats(ByteReader& reader, size_t expected,
-                                 std::vector<std::vector<float>>& out) {
-    out.push_back(reader.Floats());
-    if (out.back().size() == expected) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("agent state: an array of ", out.back().size(),
-                                                   " numbers, expected ", expected));
-  }
-
   double Act(const Environment& env, const Observation& observation, int64_t number, Rng& rng) {
     const absl::Span<const int64_t> choices = env.lattice().choices(observation.group);
     const double least = static_cast<double>(choices.front()) / static_cast<double>(choices.back());
     if (number < options_.warmup_episodes) return rng.Uniform(least, 1);
-    const double mean = std::clamp<double>(actor_.Forward(observation.features)[0], least, 1);
+    const double mean = std::clamp<double>(networks_.Actions(observation.features)[0], least, 1);
     const double deviation =
         options_.noise *
         std::pow(options_.noise_decay, static_cast<double>(number - options_.warmup_episodes));
@@ -203,68 +157,31 @@ class DdpgPaper final : public Agent {
                     : mean;
     has_baseline_ = true;
 
-    // Critic: mean squared error to y = R - b + discount * Q'(s', mu'(s')).
-    const absl::Span<const float> next_values =
-        target_critic_.Forward(Join(batch.next_states, target_actor_.Forward(batch.next_states)));
-    const absl::Span<const float> values = critic_.Forward(Join(batch.states, batch.actions));
-    std::vector<float> gradient(rows);
+    // y = R - b + discount * Q'(s', mu'(s')).
+    const absl::Span<const float> next_values = networks_.TargetValues(batch.next_states);
+    std::vector<double> targets(rows);
     for (size_t i = 0; i < rows; ++i) {
-      const double target =
+      targets[i] =
           batch.rewards[i] - baseline_ + options_.discount * batch.live[i] * next_values[i];
-      gradient[i] = static_cast<float>(2 * (values[i] - target) / static_cast<double>(rows));
     }
-    critic_adam_.Step(critic_.Backward(gradient), critic_.parameters());
-
-    // Actor: up the critic's slope at its own actions, the loss being -mean Q(s, mu(s)).
-    critic_.Forward(Join(batch.states, actor_.Forward(batch.states)));
-    std::fill(gradient.begin(), gradient.end(), -1.0f / static_cast<float>(rows));
-    const absl::Span<const float> input_gradient = critic_.InputGradient(gradient);
-    for (size_t i = 0; i < rows; ++i) {
-      gradient[i] = input_gradient[i * (kStateSize + 1) + kStateSize];
-    }
-    actor_adam_.Step(actor_.Backward(gradient), actor_.parameters());
-
-    SoftUpdate(actor_.parameters(), options_.soft_update, target_actor_.parameters());
-    SoftUpdate(critic_.parameters(), options_.soft_update, target_critic_.parameters());
+    networks_.FitCritic(batch.states, batch.actions, targets);
+    networks_.ImproveActor(batch.states);
+    networks_.UpdateTargets();
   }
 
   AgentProgress progress_;
   const DdpgOptions options_;
-  Mlp actor_, critic_, target_actor_, target_critic_;
-  Adam actor_adam_, critic_adam_;
+  ActorCritic networks_;
   ReplayBuffer replay_;
   bool has_baseline_ = false;
   double baseline_ = 0;
 };
 
-absl::Status CheckRange(absl::string_view name, double value, double low, double high) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("ddpg.", name, ": ", value, " is not in [", low, ", ", high, "]"));
-}
-
-absl::Status CheckOptions(const DdpgOptions& o) {
-  constexpr double kMany = 1e6;
-  AMC_RETURN_IF_ERROR(CheckRange("hidden", static_cast<double>(o.hidden), 1, 10000));
-  AMC_RETURN_IF_ERROR(CheckRange("actor_learning_rate", o.actor_learning_rate, 0, 1));
-  AMC_RETURN_IF_ERROR(CheckRange("critic_learning_rate", o.critic_learning_rate, 0, 1));
-  AMC_RETURN_IF_ERROR(CheckRange("soft_update", o.soft_update, 0, 1));
-  AMC_RETURN_IF_ERROR(CheckRange("discount", o.discount, 0, 1));
-  AMC_RETURN_IF_ERROR(CheckRange("batch", static_cast<double>(o.batch), 1, 10000));
-  AMC_RETURN_IF_ERROR(
-      CheckRange("warmup_episodes", static_cast<double>(o.warmup_episodes), 0, kMany));
-  AMC_RETURN_IF_ERROR(CheckRange("noise", o.noise, 0, 10));
-  AMC_RETURN_IF_ERROR(CheckRange("noise_decay", o.noise_decay, 0, 1));
-  AMC_RETURN_IF_ERROR(
-      CheckRange("replay_transitions", static_cast<double>(o.replay_transitions), 1, kMany));
-  return CheckRange("baseline_decay", o.baseline_decay, 0, 1);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Agent>> MakeDdpgPaper(const Environment& env,
                                                      const AgentOptions& options) {
-  AMC_RETURN_IF_ERROR(CheckOptions(options.ddpg));
+  AMC_RETURN_IF_ERROR(CheckDdpgOptions(options.ddpg));
   return std::make_unique<DdpgPaper>(env, options,
                                      Rng(options.seed, RandomStream(RandomPurpose::kInit)));
 }

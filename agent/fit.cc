@@ -4,6 +4,20 @@
 
 namespace amc {
 
+Episode EpisodeOf(const Environment& env, absl::Span<const int64_t> kept, int64_t number) {
+  Episode episode;
+  episode.number = number;
+  for (size_t g = 0; g < kept.size(); ++g) {
+    const absl::Span<const int64_t> choices = env.lattice().choices(g);
+    if (choices.size() < 2) continue;  // a step for every group with a choice
+    episode.executed.push_back(static_cast<double>(kept[g]) / static_cast<double>(choices.back()));
+  }
+  episode.actions = episode.executed;
+  episode.policy = MakePolicy(env.grouping(), kept);
+  episode.cost = env.cost_model().Evaluate(kept);
+  return episode;
+}
+
 Fit::Fit(const Environment& env)
     : env_(env),
       kept_(env.lattice().Maximum()),
@@ -34,6 +48,26 @@ void Fit::ScaleToBudget(absl::Span<const double> shares) {
   ScaleBy(shares, fitting);
 }
 
+// A group whose step does not fit never fits again, because the others only grow.
+void Fit::TopUp(absl::Span<const double> shares) {
+  std::vector<int32_t> open;
+  for (size_t g = 0; g < kept_.size(); ++g) {
+    if (shares[g] > 0 && env_.lattice().choices(g).size() > 1) {
+      open.push_back(static_cast<int32_t>(g));
+    }
+  }
+  const auto filled = [&](int32_t g) {
+    const auto group = static_cast<size_t>(g);
+    const auto channels = static_cast<double>(env_.lattice().choices(group).back());
+    return static_cast<double>(kept_[group]) / channels / shares[group];
+  };
+  while (!open.empty()) {
+    const auto lowest = std::min_element(
+        open.begin(), open.end(), [&](int32_t a, int32_t b) { return filled(a) < filled(b); });
+    if (!Grow(*lowest)) open.erase(lowest);
+  }
+}
+
 bool Fit::Grow(int32_t group) {
   const absl::Span<const int64_t> choices = env_.lattice().choices(group);
   const auto next = std::upper_bound(choices.begin(), choices.end(), kept_[group]);
@@ -47,20 +81,6 @@ bool Fit::Grow(int32_t group) {
   }
   cost_ = cost;
   return true;
-}
-
-Episode Fit::ToEpisode(int64_t number) const {
-  Episode episode;
-  episode.number = number;
-  for (size_t g = 0; g < kept_.size(); ++g) {
-    if (env_.lattice().choices(g).size() < 2) continue;  // a step for every group with a choice
-    episode.executed.push_back(static_cast<double>(kept_[g]) /
-                               static_cast<double>(env_.lattice().choices(g).back()));
-  }
-  episode.actions = episode.executed;
-  episode.policy = MakePolicy(env_.grouping(), kept_);
-  episode.cost = env_.cost_model().Evaluate(kept_);
-  return episode;
 }
 
 }  // namespace amc

@@ -11,6 +11,9 @@
 
 namespace amc {
 
+// A candidate of these counts, one per group: no observations, actions are the ratios.
+Episode EpisodeOf(const Environment& env, absl::Span<const int64_t> kept, int64_t number);
+
 // Counts of one candidate, one per group, and what they cost in the environment's resource.
 class Fit {
  public:
@@ -26,10 +29,13 @@ class Fit {
   // The same with the largest factor that fits, or as little as there is if none does.
   void ScaleToBudget(absl::Span<const double> shares);
 
+  // Grows what fits among the groups with a share: always the one that is lowest against its share.
+  void TopUp(absl::Span<const double> shares);
+
   // Whether `group` can keep its next larger count within the budget; grows it if so.
   bool Grow(int32_t group);
 
-  Episode ToEpisode(int64_t number) const;
+  Episode ToEpisode(int64_t number) const { return EpisodeOf(env_, kept_, number); }
 
  private:
   const Environment& env_;

@@ -21,7 +21,7 @@ class RandomAgent final : public MemorylessAgent {
   RandomAgent(const Environment& env, const AgentOptions& options)
       : MemorylessAgent(AgentProgress("random", options.seed, env)) {}
 
-  absl::StatusOr<Episode> Propose(Environment& env, int64_t number) override {
+  absl::StatusOr<Episode> Propose(Environment& env, int64_t number, double /*left*/) override {
     AMC_RETURN_IF_ERROR(progress_.CheckShape(env));
     if (number < 0) {
       return absl::OutOfRangeError(absl::StrCat("agent random: episode ", number));
@@ -54,7 +54,7 @@ class RandomAgent final : public MemorylessAgent {
     return fit.ToEpisode(number);
   }
 
-  int64_t max_episodes() const override { return std::numeric_limits<int64_t>::max(); }
+  int64_t available() const override { return std::numeric_limits<int64_t>::max(); }
 };
 
 }  // namespace

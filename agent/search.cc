@@ -13,7 +13,18 @@ namespace amc {
 namespace {
 
 constexpr absl::string_view kMagic = "AMCS";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;    // 1: every episode was a candidate and cost 1
+constexpr double kRounding = 1e-6;  // that sums of prices may be off
+
+// Of a candidate at the budget, all of it a fraction of the original's MACs whatever the resource.
+int64_t FullEvaluationWork(const Environment& env, int64_t images) {
+  const std::vector<int64_t> whole = env.lattice().Maximum();
+  const Cost cost = env.cost_model().Evaluate(whole);
+  const double share = std::min(
+      1.0, static_cast<double>(env.budget()) / static_cast<double>(cost.of(env.resource())));
+  return std::max<int64_t>(
+      1, std::llround(share * static_cast<double>(cost.macs) * static_cast<double>(images)));
+}
 
 void SaveCost(const Cost& cost, ByteWriter& writer) {
   writer.I64(cost.macs);
@@ -27,6 +38,7 @@ Cost ReadCost(ByteReader& reader) {
 
 void SaveEpisode(const Episode& episode, ByteWriter& writer) {
   writer.I64(episode.number);
+  writer.I64(episode.images);
   writer.U64(episode.observations.size());
   for (const Observation& observation : episode.observations) {
     writer.U32(static_cast<uint32_t>(observation.group));
@@ -44,9 +56,10 @@ void SaveEpisode(const Episode& episode, ByteWriter& writer) {
   writer.String(episode.note);
 }
 
-Episode ReadEpisode(ByteReader& reader) {
+Episode ReadEpisode(ByteReader& reader, uint32_t version) {
   Episode episode;
   episode.number = reader.I64();
+  if (version >= 2) episode.images = reader.I64();
   episode.observations.resize(reader.Count(12));
   for (Observation& observation : episode.observations) {
     observation.group = static_cast<int32_t>(reader.U32());
@@ -71,16 +84,18 @@ void SaveMeasurement(const Measurement& measurement, ByteWriter& writer) {
     writer.Double(value);
   }
   writer.I64(measurement.images);
+  writer.I64(measurement.work);
   SaveCost(measurement.cost, writer);
 }
 
-Measurement ReadMeasurement(ByteReader& reader) {
+Measurement ReadMeasurement(ByteReader& reader, uint32_t version) {
   Measurement measurement;
   for (double* value : {&measurement.top1, &measurement.top5, &measurement.loss, &measurement.kl,
                         &measurement.seconds}) {
     *value = reader.Double();
   }
   measurement.images = reader.I64();
+  if (version >= 2) measurement.work = reader.I64();
   measurement.cost = ReadCost(reader);
   return measurement;
 }
@@ -97,27 +112,56 @@ absl::StatusOr<std::unique_ptr<Search>> Search::Create(std::unique_ptr<Environme
     return absl::InvalidArgumentError(
         absl::StrCat("parallel_episodes: ", options.parallel_episodes, " is not at least 1"));
   }
-  AMC_ASSIGN_OR_RETURN(auto agent, MakeAgent(options.agent, *env, options.agent_options));
-  return std::unique_ptr<Search>(new Search(std::move(env), options, std::move(agent)));
+  if (options.agent_options.overhead_images < 0 || options.agent_options.reward_images < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("reward_images, overhead_images: ", options.agent_options.reward_images, ", ",
+                     options.agent_options.overhead_images, " are not at least 0"));
+  }
+  SearchOptions complete = options;
+  complete.agent_options.evaluations = static_cast<double>(options.episodes);
+  AMC_ASSIGN_OR_RETURN(auto agent, MakeAgent(options.agent, *env, complete.agent_options));
+  return std::unique_ptr<Search>(new Search(std::move(env), complete, std::move(agent)));
 }
 
 Search::Search(std::unique_ptr<Environment> env, SearchOptions options,
                std::unique_ptr<Agent> agent)
-    : env_(std::move(env)), options_(std::move(options)), agent_(std::move(agent)) {}
+    : env_(std::move(env)),
+      options_(std::move(options)),
+      agent_(std::move(agent)),
+      evaluation_work_(FullEvaluationWork(
+          *env_, options_.agent_options.reward_images + options_.agent_options.overhead_images)) {}
 
-int64_t Search::total_episodes() const {
-  return std::min(options_.episodes, agent_->max_episodes());
+double Search::Price(const Episode& episode) const {
+  const int64_t all = options_.agent_options.reward_images;
+  if (episode.kind == EpisodeKind::kCandidate || all == 0) return 1;
+  const int64_t images = episode.images > 0 ? std::min(episode.images, all) : all;
+  return static_cast<double>(images + options_.agent_options.overhead_images) *
+         static_cast<double>(episode.cost.macs) / static_cast<double>(evaluation_work_);
 }
 
-bool Search::done() const { return next_ >= total_episodes(); }
+double Search::Price(const Episode& episode, const Measurement& measurement) const {
+  const double most = Price(episode);
+  if (episode.kind == EpisodeKind::kCandidate || measurement.work <= 0) return most;
+  return std::min(most,
+                  static_cast<double>(measurement.work) / static_cast<double>(evaluation_work_));
+}
+
+bool Search::done() const {
+  return broke_ || agent_->available() == 0 || spent_ >= static_cast<double>(options_.episodes);
+}
 
 absl::StatusOr<std::vector<Episode>> Search::Draw() {
-  const int64_t count = std::min(options_.parallel_episodes, total_episodes() - next_);
+  const int64_t most = std::min(options_.parallel_episodes, agent_->available());
+  double left = static_cast<double>(options_.episodes) - spent_;
   std::vector<Episode> generation;
-  for (int64_t i = 0; i < count; ++i) {
-    AMC_ASSIGN_OR_RETURN(Episode episode, agent_->Propose(*env_, next_ + i));
+  for (int64_t i = 0; i < most && left > 0; ++i) {
+    AMC_ASSIGN_OR_RETURN(Episode episode, agent_->Propose(*env_, next_ + i, left));
+    const double price = Price(episode);
+    if (price > left + kRounding) break;
+    left -= price;
     generation.push_back(std::move(episode));
   }
+  broke_ = generation.empty();
   drawn_.clear();
   for (const Episode& episode : generation) drawn_.push_back(episode.policy);
   return generation;
@@ -149,14 +193,17 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
       return absl::InvalidArgumentError(
           absl::StrCat("episode ", expected, " was measured to a reward of ", reward));
     }
-    evaluated.push_back({generation[i], measurements[i], reward});
+    evaluated.push_back(
+        {generation[i], measurements[i], reward, Price(generation[i], measurements[i])});
   }
   for (const EvaluatedEpisode& episode : evaluated) {
+    spent_ += episode.evaluations;
     if (!episode.measurement.infeasible.empty()) {
       AMC_RETURN_IF_ERROR(agent_->Skip(episode.episode));
       continue;
     }
     AMC_RETURN_IF_ERROR(agent_->Learn(episode.episode, episode.reward));
+    if (episode.episode.kind != EpisodeKind::kCandidate) continue;
     if (!best_.has_value() || episode.reward > best_->reward) best_ = episode;
   }
   next_ += static_cast<int64_t>(evaluated.size());
@@ -164,13 +211,15 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
   return evaluated;
 }
 
-// "AMCS", version u32, next episode i64, u8 whether there is a best, that episode with measurement
-// and reward, the agent's state. The best was measured, so Measurement::infeasible is not there.
+// "AMCS", version u32, next episode i64, evaluations spent f64, u8 whether there is a best, that
+// candidate with measurement and reward, the agent's state. The best was measured, so
+// Measurement::infeasible is not there.
 std::string Search::SaveState() const {
   ByteWriter writer;
   writer.String(kMagic);
   writer.U32(kVersion);
   writer.I64(next_);
+  writer.Double(spent_);
   writer.U8(best_.has_value());
   if (best_.has_value()) {
     SaveEpisode(best_->episode, writer);
@@ -186,27 +235,33 @@ absl::Status Search::RestoreState(absl::string_view bytes) {
   if (reader.String() != kMagic) {
     return absl::InvalidArgumentError("search state: these bytes are no search's");
   }
-  if (const uint32_t version = reader.U32(); version != kVersion) {
+  const uint32_t version = reader.U32();
+  if (version < 1 || version > kVersion) {
     return absl::InvalidArgumentError(
         absl::StrCat("search state: version ", version, ", expected ", kVersion));
   }
   const int64_t next = reader.I64();
+  const double spent = version >= 2 ? reader.Double() : static_cast<double>(next);
   std::optional<EvaluatedEpisode> best;
   if (reader.U8() != 0) {
     best.emplace();
-    best->episode = ReadEpisode(reader);
-    best->measurement = ReadMeasurement(reader);
+    best->episode = ReadEpisode(reader, version);
+    best->measurement = ReadMeasurement(reader, version);
     best->reward = reader.Double();
+    best->evaluations = 1;
   }
   const std::string agent_state = reader.String();
   AMC_RETURN_IF_ERROR(Annotate(reader.Finish(), "search state"));
-  if (next < 0 || next > total_episodes() || (best.has_value() && best->episode.number >= next)) {
+  if (next < 0 || !(spent >= 0 && std::isfinite(spent)) ||
+      (best.has_value() && best->episode.number >= next)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "search state: ", next, " episodes of ", total_episodes(), " are committed, ",
+        "search state: ", next, " episodes cost ", spent, " evaluations, ",
         best.has_value() ? absl::StrCat("episode ", best->episode.number) : "none", " is best"));
   }
   AMC_RETURN_IF_ERROR(agent_->RestoreState(agent_state));
   next_ = next;
+  spent_ = spent;
+  broke_ = false;
   best_ = std::move(best);
   drawn_.clear();
   return absl::OkStatus();

@@ -28,9 +28,10 @@
 namespace amc {
 
 struct SearchOptions {
-  std::string agent = "ddpg-paper";
-  AgentOptions agent_options;
-  int64_t episodes = 200;         // evaluations in all; agents that run dry end earlier
+  std::string agent = "hybrid";
+  AgentOptions agent_options;     // `evaluations` is set from `episodes`
+  int64_t episodes = 200;         // what the search may cost, in full evaluations; agents that have
+                                  // nothing more to say end earlier
   int64_t parallel_episodes = 2;  // a generation
   RewardOptions reward;
 };
@@ -41,6 +42,7 @@ struct EvaluatedEpisode {
   Episode episode;
   Measurement measurement;
   double reward = 0;
+  double evaluations = 0;  // what it cost, in full evaluations
 };
 
 // Thread-compatible.
@@ -51,9 +53,16 @@ class Search {
 
   bool done() const;
   int64_t next_episode() const { return next_; }
-  int64_t total_episodes() const;
+  // What the episodes up to here cost, in full evaluations; of options.episodes.
+  double spent() const { return spent_; }
+  // Measurement::work of one full evaluation: all images through a network that has the budget's
+  // share of the original's MACs.
+  int64_t evaluation_work() const { return evaluation_work_; }
+  // Episodes that are results of their own beside the best (Agent::series).
+  std::vector<int64_t> series() const { return agent_->series(); }
 
-  // The next generation: min(parallel_episodes, what is left) candidates.
+  // The next generation: at most parallel_episodes, as many as the agent has to say and can be paid
+  // for. Empty, and done() from then on, if that is none.
   absl::StatusOr<std::vector<Episode>> Draw();
 
   // Rewards and learns, in order; what was infeasible is skipped. InvalidArgument, with nothing
@@ -62,9 +71,13 @@ class Search {
   absl::StatusOr<std::vector<EvaluatedEpisode>> Commit(absl::Span<const Episode> generation,
                                                        absl::Span<const Measurement> measurements);
 
-  // The best episode by reward among those committed (the earlier on a tie); none at first, and as
-  // long as all were infeasible.
+  // The best candidate by reward among those committed (the earlier on a tie); none at first, and
+  // as long as all were infeasible.
   const std::optional<EvaluatedEpisode>& best() const { return best_; }
+
+  // Teaches the agent what an earlier search of the same network found, perhaps under another
+  // budget. Before the first Draw, and not after RestoreState, which brings it along.
+  void Remember(const Episode& episode, double reward) { agent_->Remember(episode, reward); }
 
   // Agent, counters and best. A restored search continues bit for bit; it must have been created
   // with the same options. InvalidArgument for bytes of another search, leaving this one as it was.
@@ -77,7 +90,15 @@ class Search {
   std::unique_ptr<Environment> env_;
   SearchOptions options_;
   std::unique_ptr<Agent> agent_;
+  // What an episode costs in full evaluations: at most, and as measured (at most where the work is
+  // not known, as of an infeasible one).
+  double Price(const Episode& episode) const;
+  double Price(const Episode& episode, const Measurement& measurement) const;
+
+  const int64_t evaluation_work_;
   int64_t next_ = 0;
+  double spent_ = 0;
+  bool broke_ = false;         // what the agent wanted last could not be paid for
   std::vector<Policy> drawn_;  // what Draw gave and Commit waits for
   std::optional<EvaluatedEpisode> best_;
 };

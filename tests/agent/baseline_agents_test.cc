@@ -50,8 +50,8 @@ bool AnyStepFits(const Environment& env, std::vector<int64_t> kept, bool inner_o
 TEST(UniformAgentTest, InnerGroupsLeaveTheResidualPathWhole) {
   auto env = MakeEnv("resnet56", {.target_ratio = 0.5});
   auto agent = Make("uniform", *env);
-  ASSERT_EQ(agent->max_episodes(), 2);
-  const auto inner = agent->Propose(*env, 0), all = agent->Propose(*env, 1);
+  ASSERT_EQ(agent->available(), 2);
+  const auto inner = agent->Propose(*env, 0, 1), all = agent->Propose(*env, 1, 1);
   ASSERT_TRUE(inner.ok() && all.ok());
   EXPECT_EQ(inner->note, "inner groups");
   EXPECT_EQ(all->note, "all groups");
@@ -78,8 +78,8 @@ TEST(UniformAgentTest, InnerGroupsLeaveTheResidualPathWhole) {
 TEST(UniformAgentTest, RatiosDifferByOneLatticeStepAtMost) {
   auto env = MakeEnv("vgg16", {.target_ratio = 0.5});
   auto agent = Make("uniform", *env);
-  ASSERT_EQ(agent->max_episodes(), 1);  // no residual path: both candidates are the same
-  const auto episode = agent->Propose(*env, 0);
+  ASSERT_EQ(agent->available(), 1);  // no residual path: both candidates are the same
+  const auto episode = agent->Propose(*env, 0, 1);
   ASSERT_TRUE(episode.ok());
   const auto [least, most] =
       std::minmax_element(episode->executed.begin(), episode->executed.end());
@@ -90,10 +90,35 @@ TEST(UniformAgentTest, ACandidateThatCannotReachTheBudgetIsLeftOut) {
   // With the residual path whole ResNet-56 keeps at least about 0.22 of its MACs.
   auto env = MakeEnv("resnet56", {.target_ratio = 0.15});
   auto agent = Make("uniform", *env);
-  ASSERT_EQ(agent->max_episodes(), 1);
-  const auto episode = agent->Propose(*env, 0);
+  ASSERT_EQ(agent->available(), 1);
+  const auto episode = agent->Propose(*env, 0, 1);
   ASSERT_TRUE(episode.ok());
   EXPECT_EQ(episode->note, "all groups");
+}
+
+// ResNet-56 has three resolutions: 5^3 shares, less the 4^3 without one of 1.
+TEST(StagesAgentTest, WalksTheGridFromUniformOutwards) {
+  auto env = MakeEnv("resnet56", {.target_ratio = 0.5, .keep_residual = true});
+  auto agent = Make("stages", *env), uniform = Make("uniform", *env);
+  EXPECT_EQ(agent->available(), 61);
+  EXPECT_EQ(agent->Propose(*env, 0, 1)->policy, uniform->Propose(*env, 0, 1)->policy);
+  for (int64_t number = 0; number < 61; ++number) {
+    const auto episode = agent->Propose(*env, number, 1);
+    ASSERT_TRUE(episode.ok());
+    EXPECT_FALSE(AnyStepFits(*env, Kept(*env, *episode), false));
+    // Nine blocks of a stage have one inner group each, of nearly one ratio: what is left at the
+    // end may not fit all.
+    for (size_t stage = 0; stage < 3; ++stage) {
+      const auto first = episode->executed.begin() + static_cast<int64_t>(9 * stage);
+      const auto [least, most] = std::minmax_element(first, first + 9);
+      EXPECT_LE(*most - *least, 2.0 / (16 << stage) + 1e-9) << number;
+    }
+  }
+}
+
+TEST(StagesAgentTest, ManyResolutionsShareRatios) {
+  auto env = MakeEnv("vgg16", {.target_ratio = 0.5});  // five resolutions and the linear layers
+  EXPECT_LE(Make("stages", *env)->available(), 5 * 5 * 5 * 5 - 4 * 4 * 4 * 4);
 }
 
 TEST(RandomAgentTest, CandidatesAreSpreadAndNoStepIsLeft) {
@@ -101,7 +126,7 @@ TEST(RandomAgentTest, CandidatesAreSpreadAndNoStepIsLeft) {
   auto agent = Make("random", *env);
   std::vector<double> mean(env->num_steps(), 0);
   for (int64_t number = 0; number < 200; ++number) {
-    const auto episode = agent->Propose(*env, number);
+    const auto episode = agent->Propose(*env, number, 1);
     ASSERT_TRUE(episode.ok());
     EXPECT_FALSE(AnyStepFits(*env, Kept(*env, *episode), false));
     const auto [least, most] =

@@ -45,7 +45,7 @@ double LateMean(const std::string& name, const AgentOptions& options, int64_t ep
   EXPECT_TRUE(agent.ok()) << agent.status();
   double sum = 0;
   for (int64_t number = 0; number < episodes; ++number) {
-    auto episode = (*agent)->Propose(*env, number);
+    auto episode = (*agent)->Propose(*env, number, 1);
     EXPECT_TRUE(episode.ok()) << episode.status();
     const double reward = Reward(*episode);
     EXPECT_TRUE((*agent)->Learn(*episode, reward).ok());
@@ -76,7 +76,7 @@ TEST(DdpgPaperTest, WarmUpDrawsEvenlyAndSaysSo) {
   ASSERT_TRUE(agent.ok());
   std::vector<double> actions;
   for (int64_t number = 0; number < 100; ++number) {
-    const auto episode = (*agent)->Propose(*env, number);
+    const auto episode = (*agent)->Propose(*env, number, 1);
     ASSERT_TRUE(episode.ok());
     EXPECT_EQ(episode->note, "warm-up");
     actions.insert(actions.end(), episode->actions.begin(), episode->actions.end());
@@ -88,7 +88,7 @@ TEST(DdpgPaperTest, WarmUpDrawsEvenlyAndSaysSo) {
     mean += action / static_cast<double>(actions.size());
   }
   EXPECT_NEAR(mean, 0.61, 0.03);  // between about 0.22, the smallest counts' ratios, and 1
-  EXPECT_EQ((*agent)->Propose(*env, 100)->note, "");
+  EXPECT_EQ((*agent)->Propose(*env, 100, 1)->note, "");
 }
 
 TEST(DdpgPaperTest, NoiseFadesAfterWarmUp) {
@@ -99,7 +99,7 @@ TEST(DdpgPaperTest, NoiseFadesAfterWarmUp) {
   const auto spread = [&](int64_t number) {
     double sum = 0, squares = 0, count = 0;
     for (int64_t n = number; n < number + 5; ++n) {
-      const auto episode = (*agent)->Propose(*env, n);
+      const auto episode = (*agent)->Propose(*env, n, 1);
       for (const double action : episode->actions) {
         sum += action;
         squares += action * action;

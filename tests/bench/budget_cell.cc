@@ -101,7 +101,7 @@ class Cell {
         .ddpg = {.hidden = 64, .batch = 32, .warmup_episodes = options_.agent_episodes / 20}};
     AMC_ASSIGN_OR_RETURN(auto agent, MakeAgent("ddpg-paper", env, agent_options));
     for (int64_t number = 0; number < options_.agent_episodes; ++number) {
-      AMC_ASSIGN_OR_RETURN(const Episode episode, agent->Propose(env, number));
+      AMC_ASSIGN_OR_RETURN(const Episode episode, agent->Propose(env, number, 1));
       AMC_RETURN_IF_ERROR(Count(env, episode.policy, number < options_.exported));
       double reward = 0;
       for (size_t i = 0; i < episode.executed.size(); ++i) {
