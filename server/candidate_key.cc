@@ -11,15 +11,19 @@ namespace {
 
 // Grows whenever the evaluator's arithmetic changes: what older programs measured is then measured
 // anew.
-constexpr int kEvaluatorRevision = 1;
+constexpr int kEvaluatorRevision = 2;
 
 }  // namespace
 
 std::string CandidateKey(const v1::JobSpec& spec, const std::string& numerics_id,
-                         const v1::Policy& policy) {
+                         const v1::Policy& policy, int64_t images) {
   if (!spec.reuse() || numerics_id.empty()) return "";
   v1::EvaluationSpec evaluation = spec.evaluation();
-  evaluation.clear_report_images();                     // of the winner alone
+  evaluation.clear_report_images();  // of the winner alone
+  // More than the spec's are not measured.
+  if (images > 0 && (evaluation.reward_images() == 0 || images < evaluation.reward_images())) {
+    evaluation.set_reward_images(images);
+  }
   std::map<std::string, std::pair<int, int64_t>> kept;  // in one order, whatever the policy's
   for (const v1::Decision& decision : policy.decisions()) {
     kept[decision.target()] = {decision.granularity(), decision.kept()};

@@ -32,6 +32,7 @@ v1::Measurement ToProto(const Measurement& measurement) {
   out.set_kl(measurement.kl);
   out.set_images(measurement.images);
   *out.mutable_cost() = ToProto(measurement.cost);
+  out.set_work(measurement.work);
   return out;
 }
 
@@ -39,6 +40,8 @@ v1::Episode ToProto(const EvaluatedEpisode& evaluated, const Environment& env) {
   const Episode& episode = evaluated.episode;
   v1::Episode out;
   out.set_number(episode.number);
+  out.set_kind(static_cast<v1::EpisodeKind>(episode.kind));
+  out.set_evaluations(evaluated.evaluations);
   out.set_state(v1::EPISODE_STATE_DONE);
   // A policy has a decision for every group, the walk a step for each that has a choice. Agents
   // that propose whole candidates record actions but no observations.
@@ -96,6 +99,31 @@ Measurement FromProto(const v1::Measurement& measurement) {
   out.kl = measurement.kl();
   out.images = measurement.images();
   out.cost = FromProto(measurement.cost());
+  out.work = measurement.work();
+  return out;
+}
+
+Episode FromProto(const v1::Episode& episode, const Environment& env) {
+  Episode out;
+  out.number = episode.number();
+  if (episode.kind() != v1::EPISODE_KIND_UNSPECIFIED) {
+    out.kind = static_cast<EpisodeKind>(episode.kind());
+  }
+  out.images = out.kind == EpisodeKind::kCandidate ? 0 : episode.measurement().images();
+  for (const v1::Step& step : episode.steps()) {
+    const int group = env.grouping().FindGroup(step.group());
+    if (group < 0 || env.lattice().choices(static_cast<size_t>(group)).size() < 2) continue;
+    out.actions.push_back(step.action());
+    out.executed.push_back(step.executed());
+    if (step.observation().empty()) continue;
+    Observation observation;
+    observation.group = group;
+    observation.features.assign(step.observation().begin(), step.observation().end());
+    out.observations.push_back(std::move(observation));
+  }
+  out.policy = FromProto(episode.policy());
+  out.cost = FromProto(episode.cost());
+  out.note = episode.note();
   return out;
 }
 

@@ -21,5 +21,7 @@ v1::Episode ToProto(const EvaluatedEpisode& evaluated, const Environment& env);
 Cost FromProto(const v1::Cost& cost);
 Policy FromProto(const v1::Policy& policy);
 Measurement FromProto(const v1::Measurement& measurement);
+// `env` is one of the episode's network: which steps were asked about.
+Episode FromProto(const v1::Episode& episode, const Environment& env);
 
 }  // namespace amc

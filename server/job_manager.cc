@@ -122,6 +122,7 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id, int64_t more_e
     v1::SearchSpec& search = *job.mutable_spec()->mutable_search();
     search.set_episodes(search.episodes() + more_episodes);
     job.clear_result();
+    job.clear_series();
   }
   AMC_ASSIGN_OR_RETURN(job, StoreState({.job = std::move(job),
                                         .events = {},

@@ -51,20 +51,46 @@ absl::Status JobRunner::Work() {
   const v1::JobSpec& spec = job_.spec();
   AMC_ASSIGN_OR_RETURN(env_,
                        context_.models->MakeEnvironment(spec.model(), spec.budget(), spec.space()));
-  AMC_ASSIGN_OR_RETURN(search_, Search::Create(env_->Clone(), ToSearchOptions(spec)));
-  job_.set_episodes_total(search_->total_episodes());  // a resume may have asked for more
-  absl::StatusOr<std::string> checkpoint = context_.store->Checkpoint(job_.id());
-  if (checkpoint.ok()) {
-    AMC_RETURN_IF_ERROR(Annotate(search_->RestoreState(*checkpoint), "checkpoint"));
-  } else if (!absl::IsNotFound(checkpoint.status())) {
-    return checkpoint.status();
-  }
   if (job_.start_time_ms() == 0) {
     job_.set_start_time_ms(absl::ToUnixMillis(context_.clock->Now()));
   }
   if (!job_.has_baseline()) AMC_RETURN_IF_ERROR(Baseline());
+  AMC_ASSIGN_OR_RETURN(
+      search_, Search::Create(env_->Clone(), ToSearchOptions(spec, job_.baseline().images())));
+  job_.set_evaluation_work(search_->evaluation_work());
+  const absl::StatusOr<std::string> checkpoint = context_.store->Checkpoint(job_.id());
+  if (checkpoint.ok()) {
+    AMC_RETURN_IF_ERROR(Annotate(search_->RestoreState(*checkpoint), "checkpoint"));
+  } else if (absl::IsNotFound(checkpoint.status())) {
+    AMC_RETURN_IF_ERROR(Remember());
+  } else {
+    return checkpoint.status();
+  }
   AMC_RETURN_IF_ERROR(SearchLoop());
   return Finish();
+}
+
+// What the jobs that it is to learn from have found, by this job's reward. Once the first
+// generation is committed, its checkpoint has it.
+absl::Status JobRunner::Remember() {
+  const RewardOptions reward = ToSearchOptions(job_.spec(), 0).reward;
+  for (const std::string& id : job_.spec().search().learn_from()) {
+    v1::ListEpisodesRequest request;
+    request.set_job(id);
+    request.set_page_size(1000);
+    request.set_with_steps(true);
+    do {
+      AMC_ASSIGN_OR_RETURN(const v1::ListEpisodesResponse page,
+                           context_.store->ListEpisodes(request));
+      for (const v1::Episode& episode : page.episodes()) {
+        if (episode.state() != v1::EPISODE_STATE_DONE) continue;
+        search_->Remember(FromProto(episode, *env_),
+                          RewardOf(reward, FromProto(episode.measurement())));
+      }
+      request.set_page_token(page.next_page_token());
+    } while (!request.page_token().empty());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status JobRunner::Baseline() {
@@ -94,13 +120,14 @@ absl::Status JobRunner::SearchLoop() {
 absl::Status JobRunner::Generation() {
   AMC_RETURN_IF_ERROR(CheckGoing());
   AMC_ASSIGN_OR_RETURN(const std::vector<Episode> drawn, search_->Draw());
-  std::vector<Policy> policies;
-  policies.reserve(drawn.size());
-  for (const Episode& episode : drawn) policies.push_back(episode.policy);
+  if (drawn.empty()) return absl::OkStatus();
+  std::vector<Candidate> candidates;
+  candidates.reserve(drawn.size());
+  for (const Episode& episode : drawn) candidates.push_back({episode.policy, episode.images});
   RemoteEvaluator evaluator(context_.board, &job_, drawn.front().number);
   absl::StatusOr<std::vector<Measurement>> measurements;
   AMC_RETURN_IF_ERROR(Persist([&] {  // adding tasks writes
-    measurements = evaluator.Evaluate(policies);
+    measurements = evaluator.Evaluate(candidates);
     return measurements.status();
   }));
   AMC_ASSIGN_OR_RETURN(const std::vector<EvaluatedEpisode> evaluated,
@@ -110,6 +137,7 @@ absl::Status JobRunner::Generation() {
   JobUpdate update{.job = job_, .events = {}};  // job_ itself changes once that is stored
   v1::Job& job = update.job;
   job.set_episodes_done(search_->next_episode());
+  job.set_evaluations_spent(search_->spent());
   if (search_->best().has_value()) {
     job.set_best_reward(search_->best()->reward);
     job.set_best_episode(search_->best()->episode.number);
@@ -148,16 +176,23 @@ absl::Status JobRunner::Finish() {
                     absl::StrCat("none of the ", job_.episodes_done(),
                                  " candidates could be measured; `amc history` has the reasons"));
   }
-  const Episode& best = search_->best()->episode;
-  TaskRecord task;
-  task.kind = v1::TASK_KIND_FINISH;
-  task.episode = best.number;
-  task.policy = ToProto(best.policy);
-  AMC_ASSIGN_OR_RETURN(task, RunTask(task));
+  AMC_ASSIGN_OR_RETURN(
+      *job_.mutable_result(),
+      FinishEpisode(search_->best()->episode.number, ToProto(search_->best()->episode.policy)));
   v1::JobResult& result = *job_.mutable_result();
-  result = task.result->result();
-  result.set_episode(best.number);
   *result.mutable_steps() = ToProto(*search_->best(), *env_).steps();
+  job_.clear_series();
+  for (const int64_t number : search_->series()) {
+    if (number == result.episode()) {
+      *job_.add_series() = result;
+      continue;
+    }
+    AMC_ASSIGN_OR_RETURN(const v1::Episode episode, context_.store->GetEpisode(job_.id(), number));
+    AMC_ASSIGN_OR_RETURN(v1::JobResult step, FinishEpisode(number, episode.policy()));
+    *step.mutable_steps() = episode.steps();
+    for (v1::Step& decision : *step.mutable_steps()) decision.clear_observation();
+    *job_.add_series() = std::move(step);
+  }
   job_.set_state(v1::JOB_STATE_SUCCEEDED);
   job_.set_end_time_ms(absl::ToUnixMillis(context_.clock->Now()));
   v1::JobEvent event = MakeEvent(v1::EVENT_KIND_RESULT);
@@ -167,6 +202,17 @@ absl::Status JobRunner::Finish() {
                  << absl::StrFormat("top-1 %.2f%% of %.2f%%", 100 * result.compressed().top1(),
                                     100 * result.original().top1());
   return absl::OkStatus();
+}
+
+absl::StatusOr<v1::JobResult> JobRunner::FinishEpisode(int64_t number, const v1::Policy& policy) {
+  TaskRecord task;
+  task.kind = v1::TASK_KIND_FINISH;
+  task.episode = number;
+  task.policy = policy;
+  AMC_ASSIGN_OR_RETURN(task, RunTask(task));
+  v1::JobResult result = task.result->result();
+  result.set_episode(number);
+  return result;
 }
 
 absl::StatusOr<TaskRecord> JobRunner::RunTask(const TaskRecord& task) {
@@ -204,6 +250,7 @@ v1::JobEvent JobRunner::MakeEvent(v1::EventKind kind, const v1::Job& job) const 
   event.set_state(job.state());
   event.set_best_reward(job.best_reward());
   event.set_best_episode(job.best_episode());
+  event.set_evaluations_spent(job.evaluations_spent());
   event.set_message(job.message());
   return event;
 }

@@ -53,10 +53,13 @@ class JobRunner {
  private:
   absl::Status Work();
   absl::Status Baseline();
+  absl::Status Remember();
   absl::Status SearchLoop();
   absl::Status Generation();
   absl::Status Finish();
 
+  // Makes an episode's network: strongly reconstructed, exported, measured on the report split.
+  absl::StatusOr<v1::JobResult> FinishEpisode(int64_t number, const v1::Policy& policy);
   // Adds one task, if it is not there, and waits for its result.
   absl::StatusOr<TaskRecord> RunTask(const TaskRecord& task);
   // Stores the job with events that say what changed (a STATE event where `kind` is STATE).

@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/convert.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {
@@ -54,6 +55,7 @@ class Checker {
   } while (false)
 
 constexpr int64_t kMany = int64_t{1} << 40;
+constexpr int kMaxLearnFrom = 100;
 
 void ResolveBudget(v1::Budget* budget, Checker& check) {
   AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource, v1::RESOURCE_MACS);
@@ -112,14 +114,31 @@ void ResolveSearch(v1::SearchSpec* search, bool has_budget, Checker& check) {
   AMC_DEFAULT(search, parallel_episodes, defaults.parallel_episodes);
   check.InRange<int64_t>("search.episodes", search->episodes(), 1, 100'000'000);
   check.InRange<int64_t>("search.parallel_episodes", search->parallel_episodes(), 1, 4096);
-  AMC_DEFAULT_ENUM(check, "search.metric", search, metric, QualityMetric, v1::QUALITY_METRIC_TOP1);
   AMC_DEFAULT_ENUM(check, "search.reward", search, reward, RewardKind, v1::REWARD_KIND_QUALITY);
+  // KL tells close candidates apart; weighed against a cost it would be least for the whole
+  // network.
+  AMC_DEFAULT_ENUM(check, "search.metric", search, metric, QualityMetric,
+                   search->reward() == v1::REWARD_KIND_QUALITY ? v1::QUALITY_METRIC_NEGATIVE_KL
+                                                               : v1::QUALITY_METRIC_TOP1);
   if (!has_budget && search->reward() == v1::REWARD_KIND_QUALITY) {
     check.Fail("budget",
                "a job without a budget needs a reward that weighs cost: set "
                "spec.search.reward to REWARD_KIND_ERROR_LOG_MACS or _PARAMS");
   }
   ResolveDdpg(search->mutable_ddpg());
+  v1::ProbeSettings* const probes = search->mutable_probes();
+  AMC_DEFAULT(probes, images, defaults.agent_options.probes.images);
+  AMC_DEFAULT(probes, ratios, defaults.agent_options.probes.ratios);
+  v1::EvolutionSettings* const evolution = search->mutable_evolution();
+  if (evolution->start().empty()) evolution->set_start(defaults.agent_options.evolution.start);
+  AMC_DEFAULT(evolution, screening_images, defaults.agent_options.evolution.screening_images);
+  v1::NetAdaptSettings* const netadapt = search->mutable_netadapt();
+  AMC_DEFAULT(netadapt, step, defaults.agent_options.netadapt.step);
+  AMC_DEFAULT(netadapt, decay, defaults.agent_options.netadapt.decay);
+  if (search->learn_from_size() > kMaxLearnFrom) {
+    check.Fail("search.learn_from",
+               absl::StrCat(search->learn_from_size(), " jobs, more than ", kMaxLearnFrom));
+  }
 }
 
 void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
@@ -140,6 +159,8 @@ void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   AMC_DEFAULT(evaluation, report_images, 0);
   AMC_DEFAULT(evaluation, batch_size, prune.exec.batch_size);
   AMC_DEFAULT(evaluation, threads, 1);
+  AMC_DEFAULT(evaluation, finetune_steps, defaults.finetune_steps);
+  AMC_DEFAULT(evaluation, finetune_learning_rate, defaults.finetune_learning_rate);
   check.InRange<int64_t>("evaluation.reconstruction_images", evaluation->reconstruction_images(), 1,
                          kMany);
   check.InRange<int64_t>("evaluation.samples_per_layer", evaluation->samples_per_layer(), 1, kMany);
@@ -152,6 +173,9 @@ void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   check.InRange<int64_t>("evaluation.report_images", evaluation->report_images(), 0, kMany);
   check.InRange<int64_t>("evaluation.batch_size", evaluation->batch_size(), 1, 1 << 16);
   check.InRange<int64_t>("evaluation.threads", evaluation->threads(), 1, 1024);
+  check.InRange<int64_t>("evaluation.finetune_steps", evaluation->finetune_steps(), 0, 1'000'000);
+  check.InRange("evaluation.finetune_learning_rate", evaluation->finetune_learning_rate(), 0.0,
+                10.0);
 }
 
 void CheckDigest(absl::string_view field, const std::string& digest, absl::string_view what,
@@ -228,7 +252,25 @@ EnvOptions ToEnvOptions(const v1::Budget& budget, const v1::SpaceSpec& space) {
   return options;
 }
 
-SearchOptions ToSearchOptions(const v1::JobSpec& spec) {
+namespace {
+
+// Images that reconstruction and fine-tuning forward every candidate for, as Measurement::work
+// counts them: backward twice.
+int64_t OverheadImages(const v1::EvaluationSpec& evaluation) {
+  int64_t images = 3 * DistillOptions().batch_size * evaluation.finetune_steps();
+  switch (evaluation.reconstruction()) {
+    case v1::RECONSTRUCTION_FAST:
+      return images + evaluation.recalibration_images();
+    case v1::RECONSTRUCTION_STRONG:
+      return images + evaluation.reconstruction_images();
+    default:
+      return images;
+  }
+}
+
+}  // namespace
+
+SearchOptions ToSearchOptions(const v1::JobSpec& spec, int64_t reward_images) {
   const v1::SearchSpec& search = spec.search();
   const v1::DdpgSettings& ddpg = search.ddpg();
   SearchOptions options;
@@ -245,6 +287,15 @@ SearchOptions ToSearchOptions(const v1::JobSpec& spec) {
                                 .noise_decay = ddpg.noise_decay(),
                                 .replay_transitions = ddpg.replay_transitions(),
                                 .baseline_decay = ddpg.baseline_decay()};
+  options.agent_options.reward_images = reward_images;
+  options.agent_options.probes = {.images = search.probes().images(),
+                                  .ratios = search.probes().ratios()};
+  options.agent_options.evolution = {.start = search.evolution().start(),
+                                     .start_policy = FromProto(search.evolution().start_policy()),
+                                     .screening_images = search.evolution().screening_images()};
+  options.agent_options.netadapt = {.step = search.netadapt().step(),
+                                    .decay = search.netadapt().decay()};
+  options.agent_options.overhead_images = OverheadImages(spec.evaluation());
   options.episodes = search.episodes();
   options.parallel_episodes = search.parallel_episodes();
   options.reward.metric = static_cast<QualityMetric>(search.metric());
@@ -272,6 +323,8 @@ LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec) {
   options.prune.ridge = evaluation.ridge();
   options.reconstruction = static_cast<Reconstruction>(evaluation.reconstruction());
   options.reward_images = evaluation.reward_images();
+  options.finetune_steps = evaluation.finetune_steps();
+  options.finetune_learning_rate = evaluation.finetune_learning_rate();
   return options;
 }
 

@@ -34,7 +34,8 @@ std::string SpecHash(const v1::JobSpec& spec);
 
 // Below: of resolved specs.
 EnvOptions ToEnvOptions(const v1::Budget& budget, const v1::SpaceSpec& space);
-SearchOptions ToSearchOptions(const v1::JobSpec& spec);
+// `reward_images` is how many a full evaluation measures; 0 where that is not known.
+SearchOptions ToSearchOptions(const v1::JobSpec& spec, int64_t reward_images);
 ExecOptions ToExecOptions(const v1::EvaluationSpec& evaluation);
 LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec);
 

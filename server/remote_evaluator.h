@@ -1,4 +1,4 @@
-// An Evaluator whose measurements come from workers: Policy -> task -> lease -> worker ->
+// An Evaluator whose measurements come from workers: Candidate -> task -> lease -> worker ->
 // Measurement.
 #pragma once
 
@@ -16,12 +16,13 @@ namespace amc {
 // Evaluates one generation of a job that is open on the board. One thread.
 class RemoteEvaluator : public Evaluator {
  public:
-  // `first_episode` is the number of the first policy's episode. Board and job must outlive it.
+  // `first_episode` is the number of the first candidate's episode. Board and job must outlive it.
   RemoteEvaluator(TaskBoard* board, const v1::Job* job, int64_t first_episode)
       : board_(board), job_(job), first_episode_(first_episode) {}
 
   // Errors as TaskBoard::Run.
-  absl::StatusOr<std::vector<Measurement>> Evaluate(absl::Span<const Policy> policies) override;
+  absl::StatusOr<std::vector<Measurement>> Evaluate(
+      absl::Span<const Candidate> candidates) override;
 
   // The tasks that did it, in order: who measured, in how many attempts.
   const std::vector<TaskRecord>& tasks() const { return tasks_; }

@@ -49,6 +49,38 @@ absl::Status CheckFit(const Graph& graph, const DataPack& pack) {
   return absl::OkStatus();
 }
 
+// How many images a full evaluation measures.
+int64_t RewardImages(const v1::JobSpec& spec, const DataPack& pack) {
+  const int64_t size = pack.size(Split::kReward), asked = spec.evaluation().reward_images();
+  return asked > 0 ? std::min(asked, size) : size;
+}
+
+// What is learnt from another job's history has to have been measured as this one's will be.
+absl::Status CheckLearnFrom(const v1::JobSpec& spec, Store& store) {
+  for (int i = 0; i < spec.search().learn_from_size(); ++i) {
+    const std::string field = absl::StrCat("spec.search.learn_from[", i, "]");
+    const absl::StatusOr<v1::Job> job = store.GetJob(spec.search().learn_from(i));
+    if (!job.ok()) return AtField(job.status(), field);
+    if (job->state() != v1::JOB_STATE_SUCCEEDED && job->state() != v1::JOB_STATE_FAILED &&
+        job->state() != v1::JOB_STATE_CANCELLED) {
+      return FieldError(
+          field, absl::StrCat("job ", job->id(), " has not ended (",
+                              v1::JobState_Name(job->state()), "): its history still changes"));
+    }
+    const auto measured_as = [](const v1::JobSpec& of) {
+      v1::EvaluationSpec evaluation = of.evaluation();
+      evaluation.clear_report_images();
+      return absl::StrCat(of.model(), of.data(), evaluation.SerializeAsString());
+    };
+    if (measured_as(job->spec()) != measured_as(spec)) {
+      return FieldError(field, absl::StrCat("job ", job->id(),
+                                            " has another model, data pack or evaluation: its "
+                                            "measurements do not compare with this job's"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // "spec.budget" for what concerns it, "spec.space" otherwise: which part AmcEnv::Create minds.
 absl::string_view EnvironmentField(const absl::Status& status) {
   return status.code() == absl::StatusCode::kOutOfRange ? "spec.budget" : "spec.space";
@@ -79,10 +111,11 @@ absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
   *job.mutable_original_cost() = ToProto(costs.Evaluate(costs.channels()));
   if (job.spec().has_budget()) job.set_budget_limit((*env)->budget());
 
-  absl::StatusOr<std::unique_ptr<Search>> search =
-      Search::Create(*std::move(env), ToSearchOptions(job.spec()));
+  absl::StatusOr<std::unique_ptr<Search>> search = Search::Create(
+      *std::move(env), ToSearchOptions(job.spec(), RewardImages(job.spec(), **pack)));
   if (!search.ok()) return AtField(search.status(), "spec.search");
-  job.set_episodes_total((*search)->total_episodes());
+  AMC_RETURN_IF_ERROR(CheckLearnFrom(job.spec(), store));
+  job.set_evaluation_work((*search)->evaluation_work());
   if (job.spec().name().empty()) {
     const absl::StatusOr<v1::Artifact> artifact = store.GetArtifact(model);
     job.mutable_spec()->set_name(artifact.ok() && !artifact->name().empty() ? artifact->name()

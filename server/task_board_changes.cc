@@ -80,6 +80,7 @@ v1::Lease TaskBoard::MakeLease(const Job& job, const TaskRecord& record) const {
   *lease.mutable_spec() = job.job.spec();
   *lease.mutable_policy() = record.policy;
   lease.set_episode(record.episode);
+  lease.set_images(record.images);
   lease.set_numerics_id(job.job.numerics_id());
   return lease;
 }

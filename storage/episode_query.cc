@@ -4,11 +4,13 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "storage/episode_zones.h"
 
@@ -32,6 +34,7 @@ constexpr Index kByTop1{"episodes_by_top1", "top1", ZoneAxis::kTop1};
 struct Order {
   Index index;
   bool descending = false;
+  std::string kinds = {};  // " AND kind IN (1, 3)", or nothing
   absl::string_view column() const { return index.column; }
   bool by_number() const { return index.column == kByNumber.column; }
 };
@@ -51,6 +54,20 @@ absl::StatusOr<Order> OrderOf(v1::EpisodeOrder order) {
       return absl::InvalidArgumentError(
           absl::StrCat("order: ", static_cast<int>(order), " is none of EpisodeOrder"));
   }
+}
+
+// What leaves the other kinds out. The zones know nothing of kinds: a condition on each row.
+absl::StatusOr<std::string> KindCondition(const v1::EpisodeFilter& filter) {
+  std::set<int> kinds;
+  for (const int kind : filter.kinds()) {
+    if (!v1::EpisodeKind_IsValid(kind) || kind == v1::EPISODE_KIND_UNSPECIFIED) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("filter: kinds: ", kind, " is none of EpisodeKind"));
+    }
+    kinds.insert(kind);
+  }
+  if (kinds.empty()) return std::string();
+  return absl::StrCat(" AND kind IN (", absl::StrJoin(kinds, ", "), ")");
 }
 
 // "macs" "<=" and the value that follows.
@@ -151,11 +168,11 @@ absl::Status Collect(Database& db, const Order& order, Source source, int64_t li
                      std::vector<EpisodePosition>& found) {
   source.values.push_back(limit - static_cast<int64_t>(found.size()));
   AMC_ASSIGN_OR_RETURN(
-      Statement row,
-      db.QueryNumbers(absl::StrCat("SELECT rowid, number, ", order.column(), source.sql,
-                                   " ORDER BY ", order.column(), order.descending ? " DESC" : "",
-                                   order.by_number() ? "" : ", number", " LIMIT ?"),
-                      source.values));
+      Statement row, db.QueryNumbers(absl::StrCat("SELECT rowid, number, ", order.column(),
+                                                  source.sql, order.kinds, " ORDER BY ",
+                                                  order.column(), order.descending ? " DESC" : "",
+                                                  order.by_number() ? "" : ", number", " LIMIT ?"),
+                                     source.values));
   for (;;) {
     AMC_ASSIGN_OR_RETURN(const bool more, row.Step());
     if (!more) return absl::OkStatus();
@@ -280,7 +297,8 @@ absl::StatusOr<std::vector<EpisodePosition>> FindEpisodes(
     Database& db, int64_t job_key, v1::EpisodeOrder requested, const v1::EpisodeFilter& filter,
     const std::optional<EpisodePosition>& after, int64_t limit, int64_t quick_work,
     int64_t few_episodes) {
-  AMC_ASSIGN_OR_RETURN(const Order order, OrderOf(requested));
+  AMC_ASSIGN_OR_RETURN(Order order, OrderOf(requested));
+  AMC_ASSIGN_OR_RETURN(order.kinds, KindCondition(filter));
   AMC_ASSIGN_OR_RETURN(const Conditions conditions, ConditionsOf(filter));
   if (quick_work > 0) {
     const sqlite::WorkLimit quick(db, quick_work);

@@ -40,6 +40,12 @@ absl::StatusOr<v1::Episode> ReadOne(Statement row, const std::string& job,
   return ParseEpisode(job, row.Int(0), row.Bytes(1), row.Bytes(2));
 }
 
+// Histories of before there were kinds had candidates alone.
+v1::EpisodeKind KindOf(const v1::Episode& episode) {
+  return episode.kind() == v1::EPISODE_KIND_UNSPECIFIED ? v1::EPISODE_KIND_CANDIDATE
+                                                        : episode.kind();
+}
+
 }  // namespace
 
 absl::Status InsertEpisode(Database& db, int64_t job_key, const std::string& job,
@@ -64,10 +70,10 @@ absl::Status InsertEpisode(Database& db, int64_t job_key, const std::string& job
   steps.mutable_steps()->Swap(body.mutable_steps());
   absl::Status status =
       db.Run(
-            "INSERT INTO episodes (job, number, reward, top1, macs, params, body, steps) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO episodes (job, number, reward, top1, macs, params, body, steps, kind) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             job_key, episode.number(), reward, top1, episode.cost().macs(), episode.cost().params(),
-            Blob{ToBlob(body)}, Blob{ToBlob(steps)})
+            Blob{ToBlob(body)}, Blob{ToBlob(steps)}, static_cast<int>(KindOf(episode)))
           .status();
   if (absl::IsAlreadyExists(status)) {
     return absl::AlreadyExistsError(absl::StrCat(label, " was committed already"));
@@ -128,12 +134,12 @@ absl::StatusOr<v1::Episode> BestEpisode(Database& db, const std::string& job) {
   AMC_ASSIGN_OR_RETURN(const int64_t key, JobKey(db, job));
   AMC_ASSIGN_OR_RETURN(Statement row, db.Query("SELECT number, body, steps FROM episodes "
                                                "INDEXED BY episodes_by_reward "
-                                               "WHERE job = ? AND reward > -9e999 "
+                                               "WHERE job = ? AND reward > -9e999 AND kind = ? "
                                                "ORDER BY reward DESC, number LIMIT 1",
-                                               key));
+                                               key, static_cast<int>(v1::EPISODE_KIND_CANDIDATE)));
   return ReadOne(std::move(row), job,
                  absl::NotFoundError(absl::StrCat(
-                     "job \"", job, "\" has committed no episode with a measurement")));
+                     "job \"", job, "\" has committed no candidate with a measurement")));
 }
 
 }  // namespace amc::rows

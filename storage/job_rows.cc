@@ -66,10 +66,19 @@ absl::StatusOr<std::vector<v1::Job>> ReadJobs(Statement rows) {
   }
 }
 
-// The models that a job has made: its result, and that of a FINISH task that was completed before
-// the job could take it over (a cancellation, the server's end); the job will when it goes on.
+void AddArtifacts(const v1::JobResult& result, std::set<std::string>& digests) {
+  for (const std::string& digest : {result.model(), result.outcomes()}) {
+    if (!digest.empty()) digests.insert(digest);
+  }
+}
+
+// What a job has made, models and outcomes: its results, and that of a FINISH task that was
+// completed before the job could take it over (a cancellation, the server's end); the job will when
+// it goes on.
 absl::StatusOr<std::set<std::string>> ResultsOf(Database& db, const v1::Job& job) {
-  std::set<std::string> digests = {job.result().model()};
+  std::set<std::string> digests;
+  AddArtifacts(job.result(), digests);
+  for (const v1::JobResult& result : job.series()) AddArtifacts(result, digests);
   AMC_ASSIGN_OR_RETURN(Statement rows,
                        db.Query("SELECT result FROM tasks WHERE kind = ? AND result IS NOT NULL "
                                 "AND job = (SELECT key FROM jobs WHERE id = ?)",
@@ -80,7 +89,7 @@ absl::StatusOr<std::set<std::string>> ResultsOf(Database& db, const v1::Job& job
     AMC_ASSIGN_OR_RETURN(
         const v1::TaskResult result,
         FromBlob<v1::TaskResult>(rows.Bytes(0), "the FINISH task of job " + job.id()));
-    digests.insert(result.result().model());
+    AddArtifacts(result.result(), digests);
   }
 }
 

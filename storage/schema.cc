@@ -145,7 +145,22 @@ INSERT INTO episode_zones
   FROM places GROUP BY 1, 2, 3;
 )sql";
 
-constexpr Migration kMigrations[] = {kVersion1, kVersion2, kVersion3};
+// Episodes of several kinds, and tasks on a part of the reward images.
+constexpr Migration kVersion4 = R"sql(
+ALTER TABLE tasks ADD COLUMN images INTEGER NOT NULL DEFAULT 0;    -- of the reward split; 0: as the spec says
+ALTER TABLE episodes ADD COLUMN kind INTEGER NOT NULL DEFAULT 1;   -- v1.EpisodeKind
+
+DROP INDEX episodes_by_number;
+DROP INDEX episodes_by_reward;
+DROP INDEX episodes_by_macs;
+DROP INDEX episodes_by_top1;
+CREATE INDEX episodes_by_number ON episodes (job, number, reward, top1, macs, params, kind);
+CREATE INDEX episodes_by_reward ON episodes (job, reward DESC, number, top1, macs, params, kind);
+CREATE INDEX episodes_by_macs   ON episodes (job, macs, number, reward, top1, params, kind);
+CREATE INDEX episodes_by_top1   ON episodes (job, top1 DESC, number, reward, macs, params, kind);
+)sql";
+
+constexpr Migration kMigrations[] = {kVersion1, kVersion2, kVersion3, kVersion4};
 
 }  // namespace
 

@@ -36,6 +36,7 @@ struct TaskRecord {
   v1::TaskKind kind = v1::TASK_KIND_UNSPECIFIED;
   int64_t episode = -1;  // EVALUATE, FINISH
   v1::Policy policy;
+  int64_t images = 0;  // EVALUATE: of the reward split; 0: as the spec says
   TaskState state = TaskState::kPending;
   int64_t epoch = 0;                     // of the newest lease; 0: never leased
   int64_t lost_attempts = 0;             // leases that expired
@@ -167,7 +168,7 @@ class Store {
   virtual absl::StatusOr<v1::ListEpisodesResponse> ListEpisodes(
       const v1::ListEpisodesRequest& request) = 0;
   virtual absl::StatusOr<v1::Episode> GetEpisode(const std::string& job, int64_t number) = 0;
-  // Highest reward, the earlier on a tie; NotFound while there is none.
+  // The candidate of the highest reward, the earlier on a tie; NotFound while there is none.
   virtual absl::StatusOr<v1::Episode> BestEpisode(const std::string& job) = 0;
 
   // Workers, by uuid.

@@ -15,7 +15,7 @@ using sqlite::Statement;
 // Matches ReadTask.
 constexpr char kTaskColumns[] =
     "task, kind, episode, state, epoch, lost_attempts, failed_attempts, not_before_ms, worker, "
-    "expire_ms, policy, result, error, crashed_attempts, reuse_key";
+    "expire_ms, policy, result, error, crashed_attempts, reuse_key, images";
 
 int Int(TaskState state) { return static_cast<int>(state); }
 int Int(AttemptOutcome outcome) { return static_cast<int>(outcome); }
@@ -77,6 +77,7 @@ absl::StatusOr<TaskRecord> ReadTask(const Statement& row, const std::string& job
   AMC_ASSIGN_OR_RETURN(task.error, FromBlob<v1::TaskError>(row.Bytes(12), what));
   task.crashed_attempts = row.Int(13);
   task.reuse_key = row.Text(14);
+  task.images = row.Int(15);
   return task;
 }
 
@@ -170,10 +171,10 @@ absl::StatusOr<TaskRecord> AddTask(Database& db, const TaskRecord& task) {
   const int64_t number = row.Int(0);
   AMC_RETURN_IF_ERROR(
       db.Run("INSERT INTO tasks (job, task, kind, episode, state, epoch, lost_attempts, "
-             "failed_attempts, not_before_ms, worker, expire_ms, policy, result, error, reuse_key) "
-             "VALUES (?, ?, ?, ?, ?, 0, 0, 0, ?, '', 0, ?, NULL, x'', ?)",
+             "failed_attempts, not_before_ms, worker, expire_ms, policy, result, error, reuse_key, "
+             "images) VALUES (?, ?, ?, ?, ?, 0, 0, 0, ?, '', 0, ?, NULL, x'', ?, ?)",
              key, number, static_cast<int>(task.kind), task.episode, Int(TaskState::kPending),
-             task.not_before_ms, Blob{ToBlob(task.policy)}, task.reuse_key)
+             task.not_before_ms, Blob{ToBlob(task.policy)}, task.reuse_key, task.images)
           .status());
   if (!task.reuse_key.empty()) {
     AMC_RETURN_IF_ERROR(db.Run("UPDATE tasks SET state = ?, worker = m.worker, result = m.result "

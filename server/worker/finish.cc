@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/npy.h"
 #include "base/status_macros.h"
 #include "env/checked_export.h"
 #include "env/cost/cost_model.h"
@@ -41,13 +42,27 @@ v1::Measurement ToMeasurement(const Quality& quality, const Cost& cost) {
 absl::StatusOr<Measurement> StrongOrAsRanked(LocalEvaluator& evaluator, const Policy& policy,
                                              Graph& network) {
   AMC_ASSIGN_OR_RETURN(Measurement strong,
-                       evaluator.EvaluateOne(policy, Reconstruction::kStrong, &network));
+                       evaluator.EvaluateOne({policy}, Reconstruction::kStrong, &network));
   if (strong.infeasible.empty()) return strong;
   AMC_LOG(kWarning) << "strong reconstruction of the winner: " << strong.infeasible;
   AMC_ASSIGN_OR_RETURN(Measurement ranked,
-                       evaluator.EvaluateOne(policy, evaluator.reconstruction(), &network));
+                       evaluator.EvaluateOne({policy}, evaluator.reconstruction(), &network));
   if (ranked.infeasible.empty()) return ranked;
   return absl::FailedPreconditionError(ranked.infeasible);
+}
+
+// What both networks did with each report image, as docs/formats.md has it.
+std::string OutcomesNpy(const std::vector<ImageOutcome>& original,
+                        const std::vector<ImageOutcome>& compressed,
+                        absl::Span<const int32_t> labels) {
+  NpyArray array;
+  array.shape = {static_cast<int64_t>(compressed.size()), 4};
+  for (size_t i = 0; i < compressed.size(); ++i) {
+    array.values.insert(array.values.end(),
+                        {original[i].top1 ? 1.0F : 0.0F, compressed[i].top1 ? 1.0F : 0.0F,
+                         static_cast<float>(compressed[i].kl), static_cast<float>(labels[i])});
+  }
+  return SerializeNpy(array);
 }
 
 double Median(std::vector<double> values) {
@@ -106,15 +121,18 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   if (cancelled()) return absl::CancelledError("the lease is lost");
 
   std::vector<float> logits;
+  std::vector<ImageOutcome> original_outcomes, outcomes;
   EvaluateOptions report;
   report.exec = exec;
   report.max_images = spec.evaluation().report_images();
   report.progress = [&](int64_t done, int64_t total) { progress("report images", done, total); };
   report.logits = &logits;
+  report.outcomes = &original_outcomes;
   AMC_ASSIGN_OR_RETURN(const Quality original,
                        Evaluate(work.graph, *work.pack, Split::kReport, report));
   report.logits = nullptr;
-  report.reference_logits = &logits;
+  report.reference_logits = logits;
+  report.outcomes = &outcomes;
   AMC_ASSIGN_OR_RETURN(const Quality compressed,
                        Evaluate(network, *work.pack, Split::kReport, report));
   if (compressed.not_finite > 0) {
@@ -144,10 +162,16 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   const ArtifactCache::NoRoom no_room = [&](const std::string& why) {
     progress(absl::StrCat(kWaitingToStore, why), 0, 0);
   };
-  AMC_ASSIGN_OR_RETURN(const std::string digest,
-                       cache.Upload(*bytes, v1::ARTIFACT_KIND_MODEL,
-                                    absl::StrCat(spec.name(), " compressed"), no_room, cancelled));
-  result.set_model(digest);
+  const auto upload = [&](const std::string& artifact, v1::ArtifactKind kind,
+                          absl::string_view what) {
+    return cache.Upload(artifact, kind, absl::StrCat(spec.name(), what), no_room, cancelled);
+  };
+  AMC_ASSIGN_OR_RETURN(
+      *result.mutable_outcomes(),
+      upload(OutcomesNpy(original_outcomes, outcomes, work.pack->labels(Split::kReport)),
+             v1::ARTIFACT_KIND_OUTCOMES, " outcomes"));
+  AMC_ASSIGN_OR_RETURN(*result.mutable_model(),
+                       upload(*bytes, v1::ARTIFACT_KIND_MODEL, " compressed"));
   return result;
 }
 

@@ -12,10 +12,11 @@
 
 namespace amc {
 
-// Uploads the smaller ONNX and returns what was measured, without episode number and steps. Its
-// metadata say where it comes from: amc.spec (the resolved spec's sha256), amc.policy (a policy
-// file), amc.top1 and amc.original_top1 (report split). The same job gives the same bytes.
-// JobError(EXPORT) when the export's outputs or cost are not the network's.
+// Uploads the smaller ONNX and what both networks did with each report image (docs/formats.md), and
+// returns what was measured, without episode number and steps. The ONNX's metadata say where it
+// comes from: amc.spec (the resolved spec's sha256), amc.policy (a policy file), amc.top1 and
+// amc.original_top1 (report split). The same job gives the same bytes. JobError(EXPORT) when the
+// export's outputs or cost are not the network's.
 absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& policy,
                                         Workspace& work, ArtifactCache& cache,
                                         const TaskProgressFn& progress,

@@ -87,7 +87,7 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
       AMC_RETURN_IF_ERROR(CheckCancelled(cancelled));
       progress("evaluating", 0, 1);
       AMC_ASSIGN_OR_RETURN(const std::vector<Measurement> measurements,
-                           evaluator.Evaluate({policy}));
+                           evaluator.Evaluate({Candidate{policy, lease.images()}}));
       if (measurements[0].infeasible.empty()) {
         *result.mutable_measurement() = ToProto(measurements[0]);
       } else {

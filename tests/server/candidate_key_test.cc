@@ -52,8 +52,10 @@ v1::Policy SamplePolicy() {
   return policy;
 }
 
-std::string Key(const v1::JobSpec& spec) { return CandidateKey(spec, kNumerics, SamplePolicy()); }
-std::string Key(const v1::Policy& policy) { return CandidateKey(Spec(), kNumerics, policy); }
+std::string Key(const v1::JobSpec& spec) {
+  return CandidateKey(spec, kNumerics, SamplePolicy(), 0);
+}
+std::string Key(const v1::Policy& policy) { return CandidateKey(Spec(), kNumerics, policy, 0); }
 
 TEST(CandidateKeyTest, IsTheModelsDigestAndAHash) {
   const std::string key = Key(Spec());
@@ -66,11 +68,11 @@ TEST(CandidateKeyTest, IsTheModelsDigestAndAHash) {
 // computed by Python's hashlib over its own serialisation of the same settings.
 TEST(CandidateKeyTest, StaysTheSameFromReleaseToRelease) {
   EXPECT_EQ(Key(Spec()).substr(65),
-            "c9198e12829cea2829ba3dbcd737e87a7f1654692b377588a3ebb6cad7c80675");
+            "014051cf78c526b0722b8c2da9f16b02ae907563bb6474088b28d32f129238ac");
 }
 
 TEST(CandidateKeyTest, IsEmptyWhereNothingIsToBeReused) {
-  EXPECT_EQ(CandidateKey(Spec(), "", SamplePolicy()), "");
+  EXPECT_EQ(CandidateKey(Spec(), "", SamplePolicy(), 0), "");
   v1::JobSpec spec = Spec();
   spec.set_reuse(false);
   EXPECT_EQ(Key(spec), "");
@@ -137,7 +139,17 @@ TEST(CandidateKeyTest, WhateverTouchesItMatters) {
     EXPECT_TRUE(is_new(Key(spec))) << i;
   }
   EXPECT_TRUE(
-      is_new(CandidateKey(Spec(), "cpu:avx2:torch1:threads1:batch64:fp32", SamplePolicy())));
+      is_new(CandidateKey(Spec(), "cpu:avx2:torch1:threads1:batch64:fp32", SamplePolicy(), 0)));
+}
+
+// A measurement on fewer images is that of a job which has no more.
+TEST(CandidateKeyTest, ImagesOfOneCandidateReplaceTheSpecs) {
+  v1::JobSpec fewer = Spec();
+  fewer.mutable_evaluation()->set_reward_images(77);
+  const std::string key = CandidateKey(Spec(), kNumerics, SamplePolicy(), 77);
+  EXPECT_NE(key, Key(Spec()));
+  EXPECT_EQ(key, Key(fewer));
+  EXPECT_EQ(CandidateKey(fewer, kNumerics, SamplePolicy(), 900), Key(fewer));
 }
 
 TEST(CandidateKeyTest, EveryDecisionMatters) {

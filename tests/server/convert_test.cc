@@ -20,7 +20,7 @@ TEST_P(EpisodeToProtoTest, EveryStepHasItsOwnGroupsActionAndObservation) {
   }
   const auto env = *AmcEnv::Create(graph, options);
   const auto agent = *MakeAgent(GetParam(), *env, {});
-  const absl::StatusOr<Episode> drawn = agent->Propose(*env, 0);
+  const absl::StatusOr<Episode> drawn = agent->Propose(*env, 0, 1);
   ASSERT_TRUE(drawn.ok()) << drawn.status();
   const v1::Episode episode = ToProto(EvaluatedEpisode{*drawn, Measurement(), 0}, *env);
   ASSERT_EQ(episode.steps_size(), static_cast<int>(env->grouping().groups.size()));

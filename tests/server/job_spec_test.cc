@@ -35,11 +35,11 @@ TEST(JobSpecTest, WritesOutTheDefaultsThatTheProtoStates) {
   const v1::JobSpec spec = *ResolveJobSpec(Minimal());
   EXPECT_EQ(spec.budget().resource(), v1::RESOURCE_MACS);
   EXPECT_TRUE(spec.budget().land());
-  EXPECT_EQ(spec.search().agent(), "ddpg-paper");
+  EXPECT_EQ(spec.search().agent(), "hybrid");
   EXPECT_TRUE(spec.search().has_seed());
   EXPECT_EQ(spec.search().episodes(), 200);
   EXPECT_EQ(spec.search().parallel_episodes(), 2);
-  EXPECT_EQ(spec.search().metric(), v1::QUALITY_METRIC_TOP1);
+  EXPECT_EQ(spec.search().metric(), v1::QUALITY_METRIC_NEGATIVE_KL);
   EXPECT_EQ(spec.search().reward(), v1::REWARD_KIND_QUALITY);
   EXPECT_EQ(spec.search().ddpg().hidden(), 300);
   EXPECT_EQ(spec.search().ddpg().actor_learning_rate(), 1e-4);
@@ -52,6 +52,12 @@ TEST(JobSpecTest, WritesOutTheDefaultsThatTheProtoStates) {
   EXPECT_EQ(spec.search().ddpg().noise_decay(), 0.95);
   EXPECT_EQ(spec.search().ddpg().replay_transitions(), 2000);
   EXPECT_EQ(spec.search().ddpg().baseline_decay(), 0.5);
+  EXPECT_EQ(spec.search().probes().images(), 500);
+  EXPECT_EQ(spec.search().probes().ratios(), 4);
+  EXPECT_EQ(spec.search().evolution().start(), "uniform");
+  EXPECT_EQ(spec.search().evolution().screening_images(), 500);
+  EXPECT_EQ(spec.search().netadapt().step(), 0.05);
+  EXPECT_EQ(spec.search().netadapt().decay(), 0.96);
   EXPECT_EQ(spec.space().min_preserve_ratio(), 0.2);
   EXPECT_EQ(spec.space().channel_multiple(), 1);
   EXPECT_EQ(spec.evaluation().criterion(), v1::CRITERION_GREEDY);
@@ -64,8 +70,14 @@ TEST(JobSpecTest, WritesOutTheDefaultsThatTheProtoStates) {
   EXPECT_EQ(spec.evaluation().precision(), v1::PRECISION_FP32);
   EXPECT_EQ(spec.evaluation().batch_size(), 64);
   EXPECT_EQ(spec.evaluation().threads(), 1);
+  EXPECT_TRUE(spec.evaluation().has_finetune_steps());
+  EXPECT_EQ(spec.evaluation().finetune_learning_rate(), 0.01);
   EXPECT_EQ(spec.max_attempts(), 3);
   EXPECT_TRUE(spec.has_allow_weak_baseline());
+
+  v1::JobSpec weighed = Minimal();
+  weighed.mutable_search()->set_reward(v1::REWARD_KIND_ERROR_LOG_MACS);
+  EXPECT_EQ(ResolveJobSpec(weighed)->search().metric(), v1::QUALITY_METRIC_TOP1);
 }
 
 TEST(JobSpecTest, KeepsWhatTheClientSetAndResolvesToItself) {
@@ -165,7 +177,7 @@ TEST(JobSpecTest, TurnsIntoTheCoresSettings) {
   EXPECT_EQ(env.channel_multiple, 8);
   EXPECT_EQ(env.frozen, std::vector<std::string>{"conv1"});
   EXPECT_TRUE(env.keep_residual);
-  const SearchOptions search = ToSearchOptions(resolved);
+  const SearchOptions search = ToSearchOptions(resolved, 5000);
   EXPECT_EQ(search.reward.metric, QualityMetric::kNegativeKl);
   EXPECT_EQ(search.agent_options.ddpg.hidden, 17);
   const LocalEvaluatorOptions evaluator = ToEvaluatorOptions(resolved);

@@ -107,6 +107,7 @@ FakeWorker::Outcome FakeWorker::Measure(const v1::Lease& lease) {
     result.mutable_result()->set_model(Sha256Hex("compressed"));
   } else {
     *result.mutable_measurement() = FakeMeasurement(lease.policy());
+    if (lease.images() > 0) result.mutable_measurement()->set_images(lease.images());
     if (lease.kind() == v1::TASK_KIND_BASELINE) result.mutable_measurement()->set_top1(0.9);
   }
   return result;

@@ -11,8 +11,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/npy.h"
 #include "base/sha256.h"
 #include "env/cost/cost_model.h"
+#include "env/exec/evaluate.h"
 #include "env/graph/onnx_import.h"
 #include "gmock/gmock.h"
 #include "grpcpp/server_builder.h"
@@ -113,6 +115,38 @@ TEST_F(WorkerTest, CompressesANetworkEndToEndTwiceTheSame) {
   EXPECT_EQ(again.result().model(), result.model());
 }
 
+TEST_F(WorkerTest, OutcomesSayWhatBecameOfEachReportImage) {
+  RunningWorker worker(MakeOptions("a"));
+  const v1::Job job = WaitForEnd(Submit(RealSpec(2), "one")->id());
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+  const absl::StatusOr<NpyArray> array = ParseNpy(Download(job.result().outcomes()));
+  ASSERT_TRUE(array.ok()) << array.status();
+  ASSERT_EQ(array->shape, (std::vector<int64_t>{32, 4}));
+
+  // The same of the two files, image by image.
+  const std::string path = folder_.path() + "/pack";
+  ASSERT_TRUE(WriteFileAtomically(path, TestPack()).ok());
+  const auto pack = *DataPack::Open(path);
+  std::vector<float> logits;
+  std::vector<ImageOutcome> original, compressed;
+  EvaluateOptions options;
+  options.logits = &logits;
+  options.outcomes = &original;
+  ASSERT_TRUE(Evaluate(*ImportOnnx(TestModel()), *pack, Split::kReport, options).ok());
+  options.logits = nullptr;
+  options.reference_logits = logits;
+  options.outcomes = &compressed;
+  const Graph network = *ImportOnnx(Download(job.result().model()));
+  ASSERT_TRUE(Evaluate(network, *pack, Split::kReport, options).ok());
+  for (size_t i = 0; i < 32; ++i) {
+    const float* const row = &array->values[4 * i];
+    EXPECT_EQ(row[0], original[i].top1 ? 1 : 0) << i;
+    EXPECT_EQ(row[1], compressed[i].top1 ? 1 : 0) << i;
+    EXPECT_NEAR(row[2], compressed[i].kl, 1e-5 * (1 + compressed[i].kl)) << i;
+    EXPECT_EQ(row[3], pack->labels(Split::kReport)[i]) << i;
+  }
+}
+
 TEST_F(WorkerTest, ResultsSayWhetherTheWinnerWasRecalibrated) {
   RunningWorker worker(MakeOptions("a"));
   for (const int64_t images : {128, 0}) {
@@ -135,7 +169,7 @@ TEST_F(WorkerTest, ResultsSayWhetherTheWinnerWasRecalibrated) {
     const auto pack = *DataPack::Open(path);
     const auto evaluator = *LocalEvaluator::Create(graph, *pack, ToEvaluatorOptions(job.spec()));
     ASSERT_TRUE(
-        evaluator->EvaluateOne(FromProto(best.episode().policy()), Reconstruction::kStrong).ok());
+        evaluator->EvaluateOne({FromProto(best.episode().policy())}, Reconstruction::kStrong).ok());
     EXPECT_EQ(best.result().recalibrated(), evaluator->pruner().recalibrated());
     if (images == 0) {
       EXPECT_FALSE(best.result().recalibrated());

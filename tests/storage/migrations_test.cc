@@ -1,5 +1,6 @@
 // From old files to the present schema, with steps of the test's own and with golden old files.
 #include "storage/migrations.h"
+#include "storage/episode_zones.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -224,6 +225,7 @@ class GoldenFileTest : public MigrationsTest {
     {
       const auto fresh = Database::Open(folder_.path() + "/fresh", Database::Mode::kCreate);
       ASSERT_THAT(fresh, IsOk());
+      ASSERT_THAT(rows::DefineZoneFunction(**fresh), IsOk());
       ASSERT_THAT(Migrate(**fresh, SchemaMigrations().subspan(0, version)), IsOk());
       EXPECT_EQ(SchemaText(**fresh), schema_);
     }
@@ -350,6 +352,20 @@ TEST_F(GoldenFileTest, Version2IsRead) {
   EXPECT_EQ(*store_->ArtifactBytes(), 412);
   EXPECT_EQ(*database_->QueryInt("SELECT max(use_time_ms) FROM artifacts"), 1700000000500);
   EXPECT_TRUE(store_->CollectArtifacts(INT64_MAX)->empty());  // the job names both
+}
+
+// Before there were kinds of episodes every one was a candidate.
+TEST_F(GoldenFileTest, Version3IsRead) {
+  ASSERT_NO_FATAL_FAILURE(Load(3));
+  CheckCopy(3);
+  EXPECT_THAT(*store_->BestEpisode("golden"), SameAs(SampleEpisode("golden", 0, 0.25)));
+  v1::ListEpisodesRequest list;
+  list.set_job("golden");
+  list.mutable_filter()->add_kinds(v1::EPISODE_KIND_CANDIDATE);
+  EXPECT_EQ(store_->ListEpisodes(list)->episodes_size(), 2);
+  list.mutable_filter()->set_kinds(0, v1::EPISODE_KIND_PROBE);
+  EXPECT_EQ(store_->ListEpisodes(list)->episodes_size(), 0);
+  for (const TaskRecord& task : *store_->Tasks("golden")) EXPECT_EQ(task.images, 0);
 }
 
 }  // namespace

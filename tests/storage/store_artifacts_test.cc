@@ -11,6 +11,7 @@ using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
 const std::string kModel(64, 'a'), kData(64, 'd'), kSmaller(64, 'e');
+const std::string kOutcomes(64, '0'), kStep(64, '1'), kStepOutcomes(64, '2');
 constexpr int64_t kUploaded = 100, kSubmitted = 200, kEnded = 300, kLater = 400;
 // Before anybody used anything but after 0, which is when freed artifacts were used.
 constexpr int64_t kNothing = 1;
@@ -195,6 +196,32 @@ TEST_F(StoreArtifactsTest, WhatAJobNamesStaysHoweverOldTheJobIs) {
   for (const std::string& digest : {kModel, kData, kSmaller}) {
     EXPECT_THAT(store_->GetArtifact(digest), IsOk());
   }
+}
+
+TEST_F(StoreArtifactsTest, OutcomesAndTheResultsOfASeriesStayAndGoWithTheirJob) {
+  MakeEndedJob("a");
+  for (const std::string& digest : {kOutcomes, kStep, kStepOutcomes}) Put(digest);
+  v1::Job job = *store_->GetJob("a");
+  job.mutable_result()->set_outcomes(kOutcomes);
+  job.add_series()->set_model(kStep);
+  job.mutable_series(0)->set_outcomes(kStepOutcomes);
+  *job.add_series() = job.result();
+  ASSERT_THAT(store_->UpdateJob({job, {}}), IsOk());
+  EXPECT_THAT(Collect(INT64_MAX), IsEmpty());
+  ASSERT_THAT(store_->DeleteJob("a"), IsOk());
+  EXPECT_THAT(Collect(kNothing),
+              UnorderedElementsAre(kModel, kData, kSmaller, kOutcomes, kStep, kStepOutcomes));
+}
+
+TEST_F(StoreArtifactsTest, OutcomesOfAFinishThatTheJobHasNotTakenOverStay) {
+  for (const std::string& digest : {kModel, kData, kSmaller, kOutcomes}) Put(digest);
+  ASSERT_THAT(Submit("a"), IsOk());
+  LeaseFinish("a");
+  v1::TaskResult result;
+  result.mutable_result()->set_model(kSmaller);
+  result.mutable_result()->set_outcomes(kOutcomes);
+  ASSERT_THAT(store_->CompleteTask("a", 1, 1, result, kEnded), IsOk());
+  EXPECT_THAT(Collect(INT64_MAX), IsEmpty());
 }
 
 TEST_F(StoreArtifactsTest, WhatOnlyADeletedJobNamedGoesAtOnce) {

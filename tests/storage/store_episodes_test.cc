@@ -284,5 +284,42 @@ TEST_F(StoreEpisodesTest, PagesStayRightWhileEpisodesAreCommitted) {
   }
 }
 
+// Kinds, in every order, against brute force.
+TEST_F(StoreEpisodesTest, FiltersByKind) {
+  std::vector<v1::Episode> episodes;
+  for (int64_t n = 0; n < 60; ++n) {
+    v1::Episode episode = SampleEpisode("a", n, 0.01 * static_cast<double>(n * 37 % 60));
+    episode.set_kind(static_cast<v1::EpisodeKind>(n % 4));  // a quarter of before there were kinds
+    episodes.push_back(std::move(episode));
+  }
+  ASSERT_THAT(Commit("a", episodes), IsOk());
+  const std::vector<std::vector<v1::EpisodeKind>> choices = {
+      {v1::EPISODE_KIND_CANDIDATE},
+      {v1::EPISODE_KIND_PROBE},
+      {v1::EPISODE_KIND_PROBE, v1::EPISODE_KIND_CANDIDATE, v1::EPISODE_KIND_PROBE}};
+  for (const std::vector<v1::EpisodeKind>& kinds : choices) {
+    for (const v1::EpisodeOrder order : {v1::EPISODE_ORDER_NUMBER, v1::EPISODE_ORDER_REWARD_DESC,
+                                         v1::EPISODE_ORDER_MACS, v1::EPISODE_ORDER_TOP1_DESC}) {
+      v1::ListEpisodesRequest request = Request(order, 7);
+      request.mutable_filter()->set_min_reward(0.1);
+      std::vector<int64_t> expected;
+      for (const v1::Episode& episode : ListAll(request)) {
+        const auto kind = episode.kind() == v1::EPISODE_KIND_UNSPECIFIED
+                              ? v1::EPISODE_KIND_CANDIDATE
+                              : episode.kind();
+        if (std::count(kinds.begin(), kinds.end(), kind) > 0) expected.push_back(episode.number());
+      }
+      ASSERT_FALSE(expected.empty());
+      for (const v1::EpisodeKind kind : kinds) request.mutable_filter()->add_kinds(kind);
+      EXPECT_EQ(Numbers(ListAll(request)), expected) << order;
+    }
+  }
+  // Episode 47 has the highest reward, but it is a probe; 34, the next, was screened.
+  EXPECT_EQ(store_->BestEpisode("a")->number(), 21);
+  v1::ListEpisodesRequest bad = Request(v1::EPISODE_ORDER_NUMBER, 7);
+  bad.mutable_filter()->add_kinds(static_cast<v1::EpisodeKind>(9));
+  EXPECT_EQ(store_->ListEpisodes(bad).status().code(), StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace amc

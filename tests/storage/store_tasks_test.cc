@@ -26,6 +26,7 @@ class StoreTasksTest : public StoreTest {
 TEST_F(StoreTasksTest, AddsPendingTasksNumberedFromOne) {
   TaskRecord wish = SampleTask("a", 3);
   wish.task = 77;
+  wish.images = 500;
   wish.epoch = 5;
   wish.state = TaskState::kDone;
   const auto tasks = store_->AddTasks({wish, SampleTask("a", -1, v1::TASK_KIND_BASELINE)});
@@ -39,6 +40,8 @@ TEST_F(StoreTasksTest, AddsPendingTasksNumberedFromOne) {
   EXPECT_EQ(first.epoch, 0);
   EXPECT_FALSE(first.result.has_value());
   EXPECT_THAT(first.policy, SameAs(wish.policy));
+  EXPECT_EQ(first.images, 500);
+  EXPECT_EQ((*tasks)[1].images, 0);
   EXPECT_EQ((*tasks)[1].task, 2);
   EXPECT_EQ((*tasks)[1].kind, v1::TASK_KIND_BASELINE);
 }
