@@ -104,7 +104,12 @@ ProbePlan PlanProbes(const Environment& env, const AgentOptions& options) {
 }
 
 ProbePhase::ProbePhase(const Environment& env, const AgentOptions& options)
-    : plan_(PlanProbes(env, options)) {}
+    : plan_(PlanProbes(env, options)) {
+  for (size_t g = 0; g < env.lattice().num_groups(); ++g) {
+    const absl::Span<const int64_t> choices = env.lattice().choices(g);
+    choices_.emplace_back(choices.begin(), choices.end());
+  }
+}
 
 Episode ProbePhase::Propose(const Environment& env, int64_t number) const {
   const ProbePoint& point = plan_.points[number];
@@ -162,15 +167,20 @@ LossCurves ProbePhase::Curves(const Lattice& lattice) const {
   return LossCurves::Fit(lattice, points);
 }
 
-// Points planned u64, images i64; what was remembered: count, of each group u32, kept i64, images
-// i64, reward f64; what was measured: count, of each whether it was feasible u8, reward f64.
+// Images i64; the points planned: count, of each group u32, kept i64; what was remembered: count,
+// of each a point, images i64, reward f64; what was measured: count, of each whether it was
+// feasible u8, reward f64.
 void ProbePhase::Save(ByteWriter& writer) const {
-  writer.U64(plan_.points.size());
+  const auto save = [&](const ProbePoint& point) {
+    writer.U32(static_cast<uint32_t>(point.group));
+    writer.I64(point.kept);
+  };
   writer.I64(plan_.images);
+  writer.U64(plan_.points.size());
+  for (const ProbePoint& point : plan_.points) save(point);
   writer.U64(remembered_.size());
   for (const Remembered& earlier : remembered_) {
-    writer.U32(static_cast<uint32_t>(earlier.point.group));
-    writer.I64(earlier.point.kept);
+    save(earlier.point);
     writer.I64(earlier.images);
     writer.Double(earlier.reward);
   }
@@ -182,26 +192,25 @@ void ProbePhase::Save(ByteWriter& writer) const {
 }
 
 absl::Status ProbePhase::Read(ByteReader& reader) {
-  const uint64_t planned = reader.U64();
+  bool known = true;
+  const auto read = [&] {
+    ProbePoint point;
+    point.group = static_cast<int32_t>(reader.U32());
+    point.kept = reader.I64();
+    known = known && (point == ProbePoint() ||
+                      (point.group >= 0 && point.group < static_cast<int64_t>(choices_.size()) &&
+                       std::binary_search(choices_[point.group].begin(),
+                                          choices_[point.group].end(), point.kept)));
+    return point;
+  };
   const int64_t images = reader.I64();
-  // What this phase would measure if it remembered nothing, less what the other one remembers.
-  std::vector<ProbePoint> points = plan_.points;
-  for (const Remembered& earlier : remembered_) {
-    if (std::find(points.begin(), points.end(), earlier.point) == points.end()) {
-      points.push_back(earlier.point);
-    }
-  }
+  std::vector<ProbePoint> points(reader.Count(12));
+  for (ProbePoint& point : points) point = read();
   std::vector<Remembered> remembered(reader.Count(28));
   for (Remembered& earlier : remembered) {
-    earlier.point.group = static_cast<int32_t>(reader.U32());
-    earlier.point.kept = reader.I64();
+    earlier.point = read();
     earlier.images = reader.I64();
     earlier.reward = reader.Double();
-    const auto known = std::find(points.begin(), points.end(), earlier.point);
-    if (known == points.end()) return absl::InvalidArgumentError("probes: an unknown point");
-    if (earlier.images == images || earlier.point.group != ProbePoint::kWholeNetwork) {
-      points.erase(known);
-    }
   }
   std::vector<std::optional<double>> rewards(reader.Count(9));
   for (std::optional<double>& reward : rewards) {
@@ -209,12 +218,12 @@ absl::Status ProbePhase::Read(ByteReader& reader) {
     const double value = reader.Double();
     if (feasible) reward = value;
   }
-  if (reader.failed() || planned != points.size() || images != plan_.images ||
-      rewards.size() > points.size()) {
+  if (reader.failed() || !known || images < 0 || rewards.size() > points.size()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("probes: ", rewards.size(), " of ", planned, " points on ", images,
-                     " images were measured, expected ", points.size(), " on ", plan_.images));
+        absl::StrCat("probes: ", rewards.size(), " of ", points.size(), " points were measured on ",
+                     images, " images", known ? "" : ", and not all are on the lattice"));
   }
+  plan_.images = images;
   plan_.points = std::move(points);
   remembered_ = std::move(remembered);
   rewards_ = std::move(rewards);

@@ -73,8 +73,9 @@ class ProbePhase {
   double Reference() const { return ReferenceOn(plan_.images); }
 
   void Save(ByteWriter& writer) const;
-  // Reads what Save of a phase with the same settings wrote; InvalidArgument for anything else, and
-  // the phase is then as it was. (Where more bytes follow that may prove bad, read into a copy.)
+  // Reads what Save of a phase of the same lattice wrote, its plan included: a search that is taken
+  // up with more evaluations keeps the probes it has. InvalidArgument for anything else, and the
+  // phase is then as it was. (Where more bytes follow that may prove bad, read into a copy.)
   absl::Status Read(ByteReader& reader);
 
  private:
@@ -85,6 +86,7 @@ class ProbePhase {
   };
   double ReferenceOn(int64_t images) const;
 
+  std::vector<std::vector<int64_t>> choices_;   // of each group, ascending
   ProbePlan plan_;                              // what is measured here
   std::vector<std::optional<double>> rewards_;  // of its points; nothing: infeasible
   std::vector<Remembered> remembered_;

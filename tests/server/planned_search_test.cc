@@ -100,6 +100,28 @@ TEST_F(PlannedSearchTest, ARestartInTheMiddleChangesNothing) {
   EXPECT_EQ(CanonicalHistory(id), CanonicalHistory(undisturbed));
 }
 
+// More evaluations would have made another plan of probes: what was measured stays.
+TEST_F(PlannedSearchTest, GoesOnWithMoreEvaluations) {
+  FakeWorker worker(channel_, "w");
+  for (const char* agent : {"hybrid", "ddpg", "dp", "netadapt"}) {
+    v1::JobSpec spec = SpecOf(agent);
+    spec.mutable_search()->mutable_probes()->set_ratios(6);
+    const v1::Job first = WaitForEnd(Submit(spec, agent)->id());
+    ASSERT_EQ(first.state(), v1::JOB_STATE_SUCCEEDED) << agent << ": " << first.message();
+    v1::ResumeJobRequest request;
+    request.set_id(first.id());
+    request.set_more_episodes(60);
+    v1::Job resumed;
+    grpc::ClientContext context;
+    ASSERT_TRUE(jobs_->ResumeJob(&context, request, &resumed).ok());
+    const v1::Job longer = WaitForEnd(first.id());
+    ASSERT_EQ(longer.state(), v1::JOB_STATE_SUCCEEDED) << agent << ": " << longer.message();
+    EXPECT_GE(longer.episodes_done(), first.episodes_done());
+    EXPECT_GE(longer.best_reward(), first.best_reward());
+    EXPECT_LE(longer.evaluations_spent(), 110 + 1e-6);
+  }
+}
+
 TEST_F(PlannedSearchTest, FinishesEveryNetworkOfASeries) {
   FakeWorker worker(channel_, "w");
   const v1::Job job = WaitForEnd(Submit(SpecOf("netadapt", 60), "r")->id());
