@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 
-from agents_table import pack_cifar
+from packs import pack_cifar
 
 MANY = 1_000_000  # episodes: the job is cancelled once it has been timed
 
