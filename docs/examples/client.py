@@ -14,7 +14,7 @@ import sys
 import uuid
 
 import grpc
-from amc.v1 import artifact_pb2, artifact_pb2_grpc, job_pb2, job_pb2_grpc
+from amc.v1 import artifact_pb2, artifact_pb2_grpc, job_pb2, job_pb2_grpc, model_pb2
 
 CHUNK = 1 << 20
 
@@ -42,7 +42,8 @@ def main():
     spec = job_pb2.JobSpec(model=upload(artifacts, model, artifact_pb2.ARTIFACT_KIND_MODEL),
                            data=upload(artifacts, pack, artifact_pb2.ARTIFACT_KIND_DATA))
     spec.budget.ratio = float(sys.argv[5]) if len(sys.argv) > 5 else 0.5
-    spec.search.episodes = int(os.environ.get("EPISODES", 200))
+    spec.search.agent = os.environ.get("AGENT", "hybrid")
+    spec.search.episodes = int(os.environ.get("EPISODES", 200))  # what it may cost, in full evaluations
     # The request id makes submitting idempotent: after a lost answer, send the same again.
     job = jobs.SubmitJob(job_pb2.SubmitJobRequest(request_id=str(uuid.uuid4()), spec=spec))
     print("job", job.id)
@@ -57,6 +58,7 @@ def main():
 
     # History: paged, filtered and ordered by the server.
     request = job_pb2.ListEpisodesRequest(job=job.id, page_size=3, order=job_pb2.EPISODE_ORDER_REWARD_DESC)
+    request.filter.kinds.append(model_pb2.EPISODE_KIND_CANDIDATE)  # no probes, no screenings
     for episode in jobs.ListEpisodes(request).episodes:
         print(f"top: episode {episode.number}, top-1 {episode.measurement.top1:.4f}, {episode.cost.macs} MACs")
 

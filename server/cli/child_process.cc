@@ -50,6 +50,7 @@ absl::StatusOr<pid_t> Spawn(const SpawnOptions& options) {
       ::dup2(options.output, STDOUT_FILENO);
       ::dup2(options.output, STDERR_FILENO);
     }
+    if (options.errors >= 0) ::dup2(options.errors, STDERR_FILENO);
     if (options.inherited >= 0) ::fcntl(options.inherited, F_SETFD, 0);
     if (const int null = ::open("/dev/null", O_RDONLY); null >= 0) ::dup2(null, STDIN_FILENO);
     ::execve(arguments[0], arguments.data(), environment.data());

@@ -20,6 +20,7 @@ struct SpawnOptions {
   std::vector<std::string> arguments;    // with the program's path first
   std::vector<std::string> environment;  // "NAME=VALUE"
   int output = -1;                       // becomes stdout and stderr; -1: those of this process
+  int errors = -1;                       // becomes stderr; -1: as `output`
   int inherited = -1;                    // a descriptor that the program keeps under its number
 };
 

@@ -9,6 +9,7 @@ namespace amc {
 
 std::vector<Command> InspectCommands();  // inspect, init
 std::vector<Command> RunCommands();      // run
+std::vector<Command> CompareCommands();  // compare
 std::vector<Command> SubmitCommands();   // submit, watch
 std::vector<Command> JobCommands();      // jobs, cancel, resume, delete, export
 std::vector<Command> HistoryCommands();  // history, best

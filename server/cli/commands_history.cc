@@ -1,9 +1,12 @@
 // history, best: what a job has tried. Both ask a server, or one of their own over a run's folder.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,11 +14,13 @@
 #include "base/status_macros.h"
 #include "server/cli/checks.h"
 #include "server/cli/commands.h"
+#include "server/cli/exit_status.h"
 #include "server/cli/format.h"
 #include "server/cli/history.h"
 #include "server/cli/job_source.h"
 #include "server/cli/json.h"
 #include "server/cli/report.h"
+#include "server/cli/sensitivity.h"
 #include "server/cli/table.h"
 
 namespace amc {
@@ -26,8 +31,9 @@ struct HistoryArgs {
   std::string order = "number";
   std::optional<double> min_reward, min_top1;
   std::optional<int64_t> max_macs, max_params, from, to;
+  std::vector<std::string> kinds;
   int64_t limit = 0;
-  bool canonical = false, json = false;
+  bool canonical = false, sensitivity = false, json = false;
 };
 
 const std::map<std::string, v1::EpisodeOrder>& Orders() {
@@ -39,11 +45,15 @@ const std::map<std::string, v1::EpisodeOrder>& Orders() {
   return orders;
 }
 
+bool IsIn(const std::string& name, const std::vector<std::string>& names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 v1::ListEpisodesRequest MakeRequest(const HistoryArgs& args, const std::string& job) {
   v1::ListEpisodesRequest request;
   request.set_job(job);
   request.set_order(Orders().at(args.order));
-  request.set_with_steps(args.canonical || args.json);
+  request.set_with_steps(args.canonical || args.sensitivity || args.json);
   v1::EpisodeFilter& filter = *request.mutable_filter();
   if (args.min_reward) filter.set_min_reward(*args.min_reward);
   if (args.min_top1) filter.set_min_top1(*args.min_top1);
@@ -51,34 +61,83 @@ v1::ListEpisodesRequest MakeRequest(const HistoryArgs& args, const std::string& 
   if (args.max_params) filter.set_max_params(*args.max_params);
   if (args.from) filter.set_min_number(*args.from);
   if (args.to) filter.set_max_number(*args.to);
+  const google::protobuf::EnumDescriptor& kinds = *v1::EpisodeKind_descriptor();
+  for (int i = 0; i < kinds.value_count(); ++i) {
+    const bool asked = args.sensitivity ? kinds.value(i)->number() == v1::EPISODE_KIND_PROBE
+                                        : IsIn(ShortEnumName(*kinds.value(i)), args.kinds);
+    if (asked) filter.add_kinds(static_cast<v1::EpisodeKind>(kinds.value(i)->number()));
+  }
   return request;
+}
+
+// Episodes as a table. Kind and images are columns where they say something: where not all are
+// candidates on all reward images.
+class EpisodeTable {
+ public:
+  void Add(const v1::Episode& episode) {
+    const bool measured = episode.state() != v1::EPISODE_STATE_INFEASIBLE;
+    const v1::Measurement& measurement = episode.measurement();
+    mixed_ = mixed_ || KindName(episode.kind()) != "candidate";
+    rows_.push_back({absl::StrCat(episode.number()), KindName(episode.kind()),
+                     measured ? absl::StrCat(measurement.images()) : "",
+                     measured ? absl::StrFormat("%.4f", episode.reward()) : "",
+                     measured ? Percent(measurement.top1(), 2) : "",
+                     measured ? absl::StrFormat("%.4f", measurement.kl()) : "",
+                     HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
+                     episode.reused() ? "" : absl::StrFormat("%.2f", episode.seconds()),
+                     EpisodeNote(episode)});
+  }
+
+  std::string ToString() const {
+    std::vector<Table::Column> columns = {{"episode", Align::kRight}, {"kind"},
+                                          {"images", Align::kRight},  {"reward", Align::kRight},
+                                          {"top-1", Align::kRight},   {"KL", Align::kRight},
+                                          {"MACs", Align::kRight},    {"parameters", Align::kRight},
+                                          {"seconds", Align::kRight}, {"note"}};
+    Table table(mixed_ ? columns : WithoutKind(columns));
+    for (const std::vector<std::string>& row : rows_) {
+      table.AddRow(mixed_ ? row : WithoutKind(row));
+    }
+    return table.ToString();
+  }
+
+ private:
+  template <typename T>
+  static std::vector<T> WithoutKind(std::vector<T> cells) {
+    cells.erase(cells.begin() + 1, cells.begin() + 3);
+    return cells;
+  }
+
+  bool mixed_ = false;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+absl::Status Sensitivity(const HistoryArgs& args, JobSource& source) {
+  std::vector<v1::Episode> probes;
+  AMC_RETURN_IF_ERROR(
+      ForEachEpisode(source.client(), MakeRequest(args, source.job()), args.limit,
+                     [&](const v1::Episode& episode) { probes.push_back(episode); }));
+  const std::vector<SensitivityCurve> curves = SensitivityCurves(probes);
+  if (curves.empty()) {
+    return WithHint(
+        absl::NotFoundError(absl::StrCat("job ", source.job(), " has measured no probes")),
+        "The agents sensitivity, dp, ddpg and hybrid measure them first.");
+  }
+  std::fputs((args.json ? SensitivityJson(curves) : SensitivityText(curves)).c_str(), stdout);
+  return absl::OkStatus();
 }
 
 absl::Status History(const HistoryArgs& args) {
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source, JobSource::Open(args.source));
-  Table table({{"episode", Align::kRight},
-               {"reward", Align::kRight},
-               {"top-1", Align::kRight},
-               {"KL", Align::kRight},
-               {"MACs", Align::kRight},
-               {"parameters", Align::kRight},
-               {"seconds", Align::kRight},
-               {"note"}});
+  if (args.sensitivity) return Sensitivity(args, *source);
+  EpisodeTable table;
   const auto print = [&](const v1::Episode& episode) {
     if (args.canonical) {
       std::puts(CanonicalLine(episode).c_str());
     } else if (args.json) {
       std::puts(ToJson(episode, false).c_str());
     } else {
-      const bool measured = episode.state() != v1::EPISODE_STATE_INFEASIBLE;
-      const v1::Measurement& measurement = episode.measurement();
-      table.AddRow({absl::StrCat(episode.number()),
-                    measured ? absl::StrFormat("%.4f", episode.reward()) : "",
-                    measured ? Percent(measurement.top1(), 2) : "",
-                    measured ? absl::StrFormat("%.4f", measurement.kl()) : "",
-                    HumanCount(episode.cost().macs()), HumanCount(episode.cost().params()),
-                    episode.reused() ? "" : absl::StrFormat("%.2f", episode.seconds()),
-                    EpisodeNote(episode)});
+      table.Add(episode);
     }
   };
   AMC_RETURN_IF_ERROR(
@@ -104,9 +163,21 @@ Action DefineHistory(CLI::App& app) {
       ->check(AtLeast(0));
   app.add_option("--from", args->from, "Only from this episode on")->check(AtLeast(0));
   app.add_option("--to", args->to, "Only up to this episode")->check(AtLeast(0));
-  app.add_flag("--canonical", args->canonical,
-               "A line of JSON per episode with what is deterministic: no times, no workers");
-  app.add_flag("--json", args->json, "A line of JSON per Episode, everything in it");
+  auto* kind = app.add_option("--kind", args->kinds,
+                              "Only candidates (on all reward images), screenings (on fewer, or "
+                              "above the budget) or probes (one group is cut); may be repeated")
+                   ->check(OneOf(*v1::EpisodeKind_descriptor()))
+                   ->allow_extra_args(false);
+  auto* canonical =
+      app.add_flag("--canonical", args->canonical,
+                   "A line of JSON per episode with what is deterministic: no times, no workers");
+  app.add_flag("--sensitivity", args->sensitivity,
+               "What the network loses when one group alone is cut: a line a group, from the job's "
+               "probes")
+      ->excludes(kind)
+      ->excludes(canonical);
+  app.add_flag("--json", args->json,
+               "A line of JSON per Episode, everything in it; with --sensitivity per group");
   return [args] { return History(*args); };
 }
 
@@ -154,8 +225,8 @@ Action DefineBest(CLI::App& app) {
 }  // namespace
 
 std::vector<Command> HistoryCommands() {
-  return {{"history", "List a job's episodes", "amc history --dir out --order reward --limit 10",
-           DefineHistory},
+  return {{"history", "List a job's episodes",
+           "amc history --dir out --kind candidate --order reward --limit 10", DefineHistory},
           {"best", "Show a job's best candidate so far", "amc best JOB --policy best.json",
            DefineBest}};
 }

@@ -30,7 +30,8 @@ struct JobArgs {
 
 void AddJobRow(const v1::Job& job, Table& table) {
   table.AddRow({job.id(), job.spec().name(), JobStateName(job.state()),
-                absl::StrCat(job.episodes_done(), "/", job.episodes_total()),
+                absl::StrCat(job.episodes_done()),
+                SpentOf(job.evaluations_spent(), job.spec().search().episodes()),
                 job.episodes_reused() > 0 ? absl::StrCat(job.episodes_reused()) : "",
                 job.best_episode() >= 0 && job.episodes_done() > 0
                     ? absl::StrFormat("%.4f", job.best_reward())
@@ -43,6 +44,7 @@ Table JobTable() {
                 {"name"},
                 {"state"},
                 {"episodes", Align::kRight},
+                {"evaluations", Align::kRight},
                 {"reused", Align::kRight},
                 {"best reward", Align::kRight},
                 {"agent"},
@@ -188,7 +190,8 @@ std::vector<Command> JobCommands() {
       Make("resume", "Go on with a job: cancelled, failed, or done and to be given more episodes",
            "amc resume JOB --episodes +100", Resume, true,
            [](CLI::App& app, JobArgs& args) {
-             app.add_option("--episodes", args.more_episodes, "This many more, as in +100")
+             app.add_option("--episodes", args.more_episodes,
+                            "So many more evaluations, as in +100")
                  ->check(AtLeast(0));
            }),
       Make("delete", "Remove an ended job and its history", "amc delete JOB", Delete, true),

@@ -156,6 +156,10 @@ void AddEval(CLI::App& app, EvalArgs& args) {
   app.add_option("--policies", args.policies,
                  "Measure these candidates of the network instead, on the reward split and with a "
                  "job's default settings: lines as `amc history --canonical` prints them");
+  app.add_option("--reference", args.reference,
+                 "Also measure the KL divergence from this network's outputs (ONNX), as a job does "
+                 "from its original's")
+      ->excludes("--policies");
   AddExecFlags(app, args.exec);
   app.add_flag("--json", args.json, "Print an EvalInfo as JSON, with --policies a line each");
 }

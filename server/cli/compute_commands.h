@@ -42,8 +42,9 @@ struct InferArgs {
 struct EvalArgs {
   ExecFlags exec;
   std::string model, data, split = "report";
-  std::string policies;  // candidates to measure instead of the network
-  int64_t images = 0;    // 0: all of the split
+  std::string policies;   // candidates to measure instead of the network
+  std::string reference;  // a network whose outputs the KL divergence is measured against
+  int64_t images = 0;     // 0: all of the split
   bool json = false;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <optional>
 
 #include "absl/strings/ascii.h"
@@ -34,16 +35,26 @@ bool IsStalled(const v1::JobEvent& event) {
   return IsWaiting(event) && absl::StartsWith(event.message(), kWaitingToStore);
 }
 
+// Every event as a line of JSON.
+class EventPrinter : public JobListener {
+ public:
+  void Tell(const v1::JobEvent& event) override {
+    std::fputs((ToJson(event, false) + "\n").c_str(), stdout);
+    std::fflush(stdout);
+  }
+  void Say(const std::string& text) override { std::fputs((text + "\n").c_str(), stderr); }
+};
+
 // Turns a job's events into progress lines. What had happened before it was made is replayed in
 // silence, but for the original's accuracy and the last episode.
-class Narrator {
+class Narrator : public JobListener {
  public:
   explicit Narrator(const v1::Job& job)
       : job_(job), replayed_(job.last_sequence()), done_(job.episodes_done()) {
     TellState(job.state());
   }
 
-  void Tell(const v1::JobEvent& event) {
+  void Tell(const v1::JobEvent& event) override {
     const bool replay = event.sequence() > 0 && event.sequence() <= replayed_;
     switch (event.kind()) {
       case v1::EVENT_KIND_STATE:
@@ -61,7 +72,7 @@ class Narrator {
         if (IsWaiting(event)) {
           line_.Show(event.message(), event.message() != waiting_for_);
           waiting_for_ = event.message();
-        } else if (!best_ || finishing_) {  // in between the episodes' own line stays
+        } else if (latest_.empty() || finishing_) {  // in between the episodes' own line stays
           line_.Show(absl::StrFormat("%s %d/%d", event.message(), event.done(), event.total()));
         }
         break;
@@ -71,13 +82,13 @@ class Narrator {
     if (!IsWaiting(event)) waiting_for_.clear();
   }
 
-  // A line that stays.
-  void Say(const std::string& text) { line_.Say(text); }
+  void Say(const std::string& text) override { line_.Say(text); }
 
  private:
   void TellState(v1::JobState state) {
     if (state == v1::JOB_STATE_BASELINE) line_.Show("measuring the original", true);
     if (state == v1::JOB_STATE_FINISHING) {
+      if (!latest_.empty()) line_.Show(latest_, true);  // how the search ended
       line_.Show("rebuilding the winner and measuring it", true);
     }
   }
@@ -96,28 +107,32 @@ class Narrator {
   void TellEpisode(const v1::JobEvent& event, bool replay) {
     const v1::Episode& episode = event.episode();
     const bool infeasible = episode.state() == v1::EPISODE_STATE_INFEASIBLE;
-    if (!infeasible && (!best_ || event.best_episode() == episode.number())) best_ = episode;
+    const bool candidate = !infeasible && episode.kind() != v1::EPISODE_KIND_SCREENING &&
+                           episode.kind() != v1::EPISODE_KIND_PROBE;
+    if (candidate && (!best_ || event.best_episode() == episode.number())) best_ = episode;
     if (infeasible && !replay && ++infeasible_ == 1) {
       line_.Say(absl::StrCat("episode ", episode.number(), " is ", EpisodeNote(episode),
                              "; `amc history ", job_.id(), "` lists those that follow"));
     }
     if (replay && episode.number() + 1 < done_) return;
     done_ = std::max(done_, episode.number() + 1);
-    std::string text =
-        absl::StrFormat("episode %d/%d", episode.number() + 1, job_.episodes_total());
+    const int64_t limit = job_.spec().search().episodes();
+    std::string text = absl::StrCat(SpentOf(event.evaluations_spent(), limit), " evaluations");
     if (best_) {
-      absl::StrAppendFormat(&text, "  best reward %.3f  accuracy %s  %s", event.best_reward(),
+      absl::StrAppendFormat(&text, "  best %.4f  accuracy %s  %s", event.best_reward(),
                             Percent(best_->measurement().top1()), ShareOfOriginal());
-    } else {
+    } else if (infeasible) {
       absl::StrAppend(&text, "  none could be measured yet");
+    } else {
+      absl::StrAppendFormat(&text, "  %d measured, no candidate yet", done_);
     }
     if (!replay) {  // fits into 80 columns
-      absl::StrAppend(
-          &text, "  ",
-          meter_.Eta(done_, job_.episodes_total(), absl::FromUnixMillis(event.time_ms())));
+      absl::StrAppend(&text, "  ",
+                      meter_.Eta(event.evaluations_spent(), static_cast<double>(limit),
+                                 absl::FromUnixMillis(event.time_ms())));
     }
-    line_.Show(text, !shown_ || episode.number() + 1 == job_.episodes_total());
-    shown_ = true;
+    line_.Show(text, latest_.empty());
+    latest_ = text;
   }
 
   const v1::Job& job_;
@@ -127,7 +142,8 @@ class Narrator {
   int64_t done_, infeasible_ = 0;
   std::optional<v1::Episode> best_;
   std::string waiting_for_;
-  bool finishing_ = false, shown_ = false;
+  std::string latest_;  // of what was told of episodes
+  bool finishing_ = false;
 };
 
 // How long stalled events have followed each other.
@@ -150,13 +166,9 @@ class StallTimer {
   absl::Time since_ = absl::InfiniteFuture();
 };
 
-void Say(std::optional<Narrator>& narrator, const std::string& text) {
-  if (narrator) return narrator->Say(text);
-  std::fputs(absl::StrCat(text, "\n").c_str(), stderr);
-}
-
-std::vector<std::string> TakeNews(const FollowOptions& options) {
-  return options.news ? options.news() : std::vector<std::string>();
+void SayNews(const FollowOptions& options, JobListener& listener) {
+  if (!options.news) return;
+  for (const std::string& line : options.news()) listener.Say(line);
 }
 
 }  // namespace
@@ -208,8 +220,10 @@ absl::Status JobOutcome(const v1::Job& job, absl::string_view hint) {
 absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
                                   const FollowOptions& options) {
   AMC_ASSIGN_OR_RETURN(v1::Job job, client.GetJob(id));
-  std::optional<Narrator> narrator;
-  if (!options.json) narrator.emplace(job);
+  std::unique_ptr<JobListener> own;
+  if (options.listener == nullptr && options.json) own = std::make_unique<EventPrinter>();
+  if (options.listener == nullptr && !options.json) own = std::make_unique<Narrator>(job);
+  JobListener& listener = own != nullptr ? *own : *options.listener;
   StallTimer stall(options.patience);
   v1::WatchJobRequest request;
   request.set_id(id);
@@ -224,30 +238,19 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
     while (reader->Read(&event)) {
       refusals = 0;
       if (event.sequence() > 0) request.set_after_sequence(event.sequence());
-      // The server resolves the number of episodes and the cost when a job starts.
-      if (job.episodes_total() == 0 && event.kind() != v1::EVENT_KIND_PROGRESS) {
-        AMC_ASSIGN_OR_RETURN(job, client.GetJob(id));
-      }
-      if (narrator) {
-        for (const std::string& line : TakeNews(options)) narrator->Say(line);
-        narrator->Tell(event);
-      } else {
-        std::fputs((ToJson(event, false) + "\n").c_str(), stdout);
-        std::fflush(stdout);
-      }
+      SayNews(options, listener);
+      listener.Tell(event);
       AMC_RETURN_IF_ERROR(stall.Check(event));
     }
     const absl::Status status = client.Check(reader->Finish());
     if (status.ok()) {
       AMC_ASSIGN_OR_RETURN(job, client.GetJob(id));
-      if (narrator) {
-        for (const std::string& line : TakeNews(options)) narrator->Say(line);
-      }
+      SayNews(options, listener);
       if (HasEnded(job.state())) return job;
     } else if (!absl::IsUnavailable(status)) {
       return status;
     } else if (++refusals == 2) {  // one may be a server that starts again
-      Say(narrator, absl::StrCat(std::string(status.message()), " (waiting)"));
+      listener.Say(absl::StrCat(std::string(status.message()), " (waiting)"));
     }
     absl::SleepFor(kPause);
     AMC_RETURN_IF_ERROR(client.Reconnect());

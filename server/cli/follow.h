@@ -13,8 +13,18 @@
 
 namespace amc {
 
+// Who is told what happens to a job. One thread.
+class JobListener {
+ public:
+  virtual ~JobListener() = default;
+  virtual void Tell(const v1::JobEvent& event) = 0;
+  // A line that stays.
+  virtual void Say(const std::string& text) = 0;
+};
+
 struct FollowOptions {
   bool json = false;  // print every event as a line of JSON to stdout instead of progress
+  JobListener* listener = nullptr;  // is told instead of either; not owned
   int64_t after_sequence = 0;
   // How long the server may wait for something outside (a full disk) before it is an error here;
   // the job itself goes on waiting.

@@ -30,7 +30,7 @@ std::string Scaled(int64_t value, absl::string_view unit) {
   return absl::StrCat(absl::StrFormat("%.*f ", decimals, scaled), kPrefixes[prefix], unit);
 }
 
-bool TerminalIsUtf8() {
+bool ReadsAsUtf8() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* value = std::getenv(name);
     if (value == nullptr || *value == '\0') continue;
@@ -38,6 +38,11 @@ bool TerminalIsUtf8() {
     return absl::StrContains(lower, "utf-8") || absl::StrContains(lower, "utf8");
   }
   return false;
+}
+
+bool TerminalIsUtf8() {
+  static const bool utf8 = ReadsAsUtf8();
+  return utf8;
 }
 
 }  // namespace
@@ -65,15 +70,36 @@ std::string Percent(double fraction, int decimals) {
   return absl::StrFormat("%.*f%%", decimals, 100 * fraction);
 }
 
+std::string SpentOf(double evaluations, int64_t limit) {
+  return absl::StrFormat("%.1f/%d", evaluations, limit);
+}
+
 std::string Bar(double fraction, int width) {
   const double clipped = std::isfinite(fraction) ? std::clamp(fraction, 0.0, 1.0) : 0.0;
   const int filled = static_cast<int>(std::lround(clipped * width));
-  static const bool utf8 = TerminalIsUtf8();
+  const bool utf8 = TerminalIsUtf8();
   std::string bar;
   for (int i = 0; i < width; ++i) {
     absl::StrAppend(&bar, i < filled ? (utf8 ? "█" : "#") : (utf8 ? "░" : "."));
   }
   return bar;
+}
+
+std::string SparkLine(const std::vector<double>& values, double low, double high) {
+  static constexpr std::array<const char*, 8> kBlocks = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  const bool utf8 = TerminalIsUtf8();
+  const int levels = utf8 ? static_cast<int>(kBlocks.size()) : 10;
+  std::string line;
+  for (const double value : values) {
+    if (!std::isfinite(value)) {
+      line += ' ';
+      continue;
+    }
+    const double share = high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 0;
+    const int level = static_cast<int>(std::lround(share * (levels - 1)));
+    absl::StrAppend(&line, utf8 ? kBlocks[static_cast<size_t>(level)] : absl::StrCat(level));
+  }
+  return line;
 }
 
 size_t DisplayWidth(absl::string_view text) {

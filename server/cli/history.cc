@@ -4,13 +4,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "server/cli/checks.h"
 #include "server/cli/format.h"
 
 namespace amc {
 
+std::string KindName(v1::EpisodeKind kind) {
+  if (kind == v1::EPISODE_KIND_UNSPECIFIED) kind = v1::EPISODE_KIND_CANDIDATE;
+  const auto* value = v1::EpisodeKind_descriptor()->FindValueByNumber(kind);
+  return value == nullptr ? "unknown" : ShortEnumName(*value);
+}
+
 std::string CanonicalLine(const v1::Episode& episode) {
-  std::string line = absl::StrCat("{\"number\":", episode.number(),
-                                  ",\"note\":", JsonQuote(episode.note()), ",\"steps\":[");
+  std::string line =
+      absl::StrCat("{\"number\":", episode.number(), ",\"note\":", JsonQuote(episode.note()),
+                   ",\"kind\":", JsonQuote(KindName(episode.kind())), ",\"steps\":[");
   for (int i = 0; i < episode.steps_size(); ++i) {
     const v1::Step& step = episode.steps(i);
     absl::StrAppend(&line, i > 0 ? "," : "", "{\"group\":", JsonQuote(step.group()),
@@ -23,7 +31,8 @@ std::string CanonicalLine(const v1::Episode& episode) {
     absl::StrAppend(&line, i > 0 ? "," : "", JsonQuote(decision.target()), ":", decision.kept());
   }
   absl::StrAppend(&line, "},\"cost\":{\"macs\":", episode.cost().macs(),
-                  ",\"params\":", episode.cost().params(), "}");
+                  ",\"params\":", episode.cost().params(),
+                  "},\"evaluations\":", RoundTrip(episode.evaluations()));
   if (episode.state() == v1::EPISODE_STATE_INFEASIBLE) {
     absl::StrAppend(&line, ",\"state\":\"infeasible\",\"reason\":", JsonQuote(episode.infeasible()),
                     "}");
@@ -35,7 +44,7 @@ std::string CanonicalLine(const v1::Episode& episode) {
                   ",\"loss\":", RoundTrip(measured.loss()));
   absl::StrAppend(&line, ",\"kl\":", RoundTrip(measured.kl()), ",\"images\":", measured.images(),
                   ",\"macs\":", measured.cost().macs(), ",\"params\":", measured.cost().params(),
-                  "}");
+                  ",\"work\":", measured.work(), "}");
   absl::StrAppend(&line, ",\"reward\":", RoundTrip(episode.reward()), "}");
   return line;
 }

@@ -10,11 +10,15 @@
 
 namespace amc {
 
+// "candidate", "screening" or "probe"; in older histories all are candidates.
+std::string KindName(v1::EpisodeKind kind);
+
 // One line of JSON with what a job's spec and numerics id determine, and nothing else: number,
-// note, steps (group, action, executed, kept), policy, cost, measurement, reward; of an infeasible
-// episode, instead of the last two, state and reason. No times, workers or attempts, and not
-// whether it was measured or answered from the store. Numbers are JSON numbers; doubles have as
-// many digits as read back to the same bits. The order of the fields is fixed.
+// note, kind, steps (group, action, executed, kept), policy, cost, evaluations (what it cost the
+// search), measurement, reward; of an infeasible episode, instead of the last two, state and
+// reason. No times, workers or attempts, and not whether it was measured or answered from the
+// store. Numbers are JSON numbers; doubles have as many digits as read back to the same bits. The
+// order of the fields is fixed.
 std::string CanonicalLine(const v1::Episode& episode);
 
 // Hands the episodes that `request` asks for to `consume`, page by page, at most `limit` of them

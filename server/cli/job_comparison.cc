@@ -22,7 +22,9 @@ std::string Shown(const Message& message, const FieldDescriptor& field) {
     std::vector<std::string> values;
     values.reserve(static_cast<size_t>(reflection.FieldSize(message, &field)));
     for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
-      values.push_back(reflection.GetRepeatedString(message, &field, i));
+      values.push_back(field.cpp_type() == FieldDescriptor::CPPTYPE_STRING
+                           ? reflection.GetRepeatedString(message, &field, i)
+                           : reflection.GetRepeatedMessage(message, &field, i).ShortDebugString());
     }
     return values.empty() ? "none" : absl::StrJoin(values, ", ");
   }
@@ -44,7 +46,7 @@ void Compare(const Message& resolved, const Message& wanted, const std::string& 
   for (int i = 0; i < resolved.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor& field = *resolved.GetDescriptor()->field(i);
     const std::string name = path + field.name();
-    if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !field.is_repeated()) {
       Compare(resolved.GetReflection()->GetMessage(resolved, &field),
               wanted.GetReflection()->GetMessage(wanted, &field), name + ".", differences);
       continue;
@@ -60,11 +62,16 @@ v1::JobSpec WithDefaults(const v1::JobSpec& spec) {
   v1::JobSpec full = DefaultJobSpec();
   if (!spec.has_budget()) full.clear_budget();
   full.MergeFrom(spec);
+  const bool quality = full.search().reward() == v1::REWARD_KIND_QUALITY;
+  if (spec.search().metric() == v1::QUALITY_METRIC_UNSPECIFIED && !quality) {
+    full.mutable_search()->set_metric(v1::QUALITY_METRIC_TOP1);
+  }
   return full;
 }
 
 std::vector<std::string> Differences(const v1::JobSpec& resolved, const v1::JobSpec& wanted) {
-  v1::JobSpec was = resolved, is = WithDefaults(wanted);
+  // A job of an earlier version lacks the settings that came later.
+  v1::JobSpec was = WithDefaults(resolved), is = WithDefaults(wanted);
   for (v1::JobSpec* spec : {&was, &is}) {
     spec->clear_name();
     spec->clear_priority();

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <map>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -14,6 +15,7 @@
 #include "base/status_macros.h"
 #include "server/cli/checks.h"
 #include "server/cli/exit_status.h"
+#include "server/cli/job_field.h"
 #include "server/cli/job_template.h"
 #include "server/cli/json.h"
 #include "server/rpc/status_convert.h"
@@ -22,67 +24,6 @@ namespace amc {
 namespace {
 
 using google::protobuf::EnumDescriptor;
-using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
-using google::protobuf::Reflection;
-
-// Sets the field to the value that `parse` finds in the text, which is `otherwise` if it finds
-// none.
-template <typename T>
-absl::Status SetParsed(Message& message, const FieldDescriptor& field, const std::string& text,
-                       bool (*parse)(absl::string_view, T*),
-                       void (Reflection::*set)(Message*, const FieldDescriptor*, T) const,
-                       absl::string_view otherwise) {
-  T value{};
-  if (!parse(text, &value)) {
-    return UsageError(absl::StrCat(field.name(), ": \"", text, "\" is ", otherwise));
-  }
-  (message.GetReflection()->*set)(&message, &field, value);
-  return absl::OkStatus();
-}
-
-absl::Status SetScalar(Message& message, const FieldDescriptor& field, const std::string& text) {
-  const Reflection& reflection = *message.GetReflection();
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_STRING:
-      if (field.is_repeated()) {
-        reflection.AddString(&message, &field, text);
-      } else {
-        reflection.SetString(&message, &field, text);
-      }
-      return absl::OkStatus();
-    case FieldDescriptor::CPPTYPE_INT64:
-      return SetParsed<int64_t>(message, field, text, absl::SimpleAtoi<int64_t>,
-                                &Reflection::SetInt64, "no whole number");
-    case FieldDescriptor::CPPTYPE_UINT64:
-      return SetParsed<uint64_t>(message, field, text, absl::SimpleAtoi<uint64_t>,
-                                 &Reflection::SetUInt64, "no whole number from 0");
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return SetParsed<double>(message, field, text, absl::SimpleAtod, &Reflection::SetDouble,
-                               "no number");
-    case FieldDescriptor::CPPTYPE_BOOL:
-      return SetParsed<bool>(message, field, text, absl::SimpleAtob, &Reflection::SetBool,
-                             "neither true nor false");
-    case FieldDescriptor::CPPTYPE_ENUM: {
-      const EnumDescriptor& type = *field.enum_type();
-      const google::protobuf::EnumValueDescriptor* value = nullptr;
-      for (int i = 0; i < type.value_count(); ++i) {
-        const auto& candidate = *type.value(i);
-        const bool named = absl::EqualsIgnoreCase(candidate.name(), text) ||
-                           absl::EqualsIgnoreCase(ShortEnumName(candidate), text);
-        if (named && candidate.number() != 0) value = &candidate;
-      }
-      if (value == nullptr) {
-        return UsageError(absl::StrCat(field.name(), ": \"", text, "\" is none of ",
-                                       absl::StrJoin(ShortEnumNames(type), ", ")));
-      }
-      reflection.SetEnum(&message, &field, value);
-      return absl::OkStatus();
-    }
-    default:
-      return UsageError(absl::StrCat(field.name(), " cannot be set from text"));
-  }
-}
 
 // The flag that sets a field, or the field's place in the job file that says it.
 std::string NameOfField(const std::string& field, const JobFlags& flags, const v1::JobSpec& local) {
@@ -105,12 +46,20 @@ std::string NameOfField(const std::string& field, const JobFlags& flags, const v
       {"search.parallel_episodes", "--parallel-episodes", flags.parallel_episodes.has_value()},
       {"search.metric", "--metric", flags.metric.has_value()},
       {"search.reward", "--reward", flags.reward.has_value()},
+      {"search.probes.images", "--probe-images", flags.probe_images.has_value()},
+      {"search.probes.ratios", "--probe-ratios", flags.probe_ratios.has_value()},
+      {"search.evolution.screening_images", "--screening-images",
+       flags.screening_images.has_value()},
+      {"search.evolution.start", "--start", flags.start.has_value()},
+      {"search.evolution.start_policy", "--start-policy", !flags.start_policy.empty()},
+      {"search.learn_from", "--learn-from", !flags.learn_from.empty()},
       {"space", "--frozen", !flags.frozen.empty()},
       {"space.min_preserve_ratio", "--min-preserve-ratio", flags.min_preserve_ratio.has_value()},
       {"space.channel_multiple", "--channel-multiple", flags.channel_multiple.has_value()},
       {"space.residual_path", "--residual-path", flags.residual_path.has_value()},
       {"evaluation.reward_images", "--reward-images", flags.reward_images.has_value()},
       {"evaluation.report_images", "--report-images", flags.report_images.has_value()},
+      {"evaluation.finetune_steps", "--finetune-steps", flags.finetune_steps.has_value()},
       {"evaluation.batch_size", "--batch", flags.batch.has_value()},
       {"evaluation.threads", "--threads", flags.threads.has_value()},
       {"priority", "--priority", flags.priority.has_value()},
@@ -118,8 +67,9 @@ std::string NameOfField(const std::string& field, const JobFlags& flags, const v
       {"requirements.memory_bytes", "--memory", flags.memory_bytes.has_value()},
       {"requirements.runtime", "--runtime", flags.runtime.has_value()},
   };
+  const std::string list = field.substr(0, field.find('['));  // of an element
   for (const Row& row : rows) {
-    if (row.given && field == row.field) return row.flag;
+    if (row.given && list == row.field) return row.flag;
   }
   for (const std::string& setting : flags.settings) {
     if (absl::StartsWith(setting, field + "=")) return absl::StrCat("--set ", field);
@@ -146,9 +96,26 @@ void Collect(std::vector<std::string>& assignments, const char* field,
   }
 }
 
+// A policy file as the spec has policies: by the groups' names, whatever their order in the file.
+absl::StatusOr<v1::Policy> ReadPolicy(const std::string& path) {
+  AMC_ASSIGN_OR_RETURN(const v1::PolicyFile file, ReadPolicyFile(path));
+  v1::Policy policy;
+  for (const auto& [group, kept] :
+       std::map<std::string, int64_t>(file.keep().begin(), file.keep().end())) {
+    v1::Decision& decision = *policy.add_decisions();
+    decision.set_target(group);
+    decision.set_granularity(v1::GRANULARITY_CHANNEL);
+    decision.set_kept(kept);
+  }
+  return policy;
+}
+
 }  // namespace
 
-std::vector<std::string> KnownAgents() { return {"ddpg-paper", "uniform", "random"}; }
+std::vector<std::string> KnownAgents() {
+  return {"hybrid",     "dp",      "sensitivity", "evolution", "ddpg",
+          "ddpg-paper", "uniform", "stages",      "random",    "netadapt"};
+}
 
 void AddJobFlags(CLI::App& app, JobFlags& flags) {
   const v1::JobSpec defaults = DefaultJobSpec();
@@ -177,17 +144,45 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
   app.add_option("--seed", flags.seed, defaulting("Seed of the search", search.seed()))
       ->check(Seed());
   app.add_option("--episodes", flags.episodes,
-                 defaulting("Candidates to measure", search.episodes()))
+                 defaulting("What the search may cost, in evaluations of a candidate on all reward "
+                            "images; probes and screenings count by their share",
+                            search.episodes()))
       ->check(WholeBetween(1, 100'000'000));
   app.add_option("--parallel-episodes", flags.parallel_episodes,
                  defaulting("Candidates drawn at once; more workers than this are idle",
                             search.parallel_episodes()))
       ->check(WholeBetween(1, 4096));
-  app.add_option("--metric", flags.metric, "Quality of a candidate; default top1")
+  app.add_option("--metric", flags.metric,
+                 "Quality of a candidate; negative_kl is minus the KL divergence to the original's "
+                 "outputs; default negative_kl, top1 with --reward error_log_*")
       ->check(OneOf(*v1::QualityMetric_descriptor()));
   app.add_option("--reward", flags.reward,
                  "What the agent maximises; default quality, without a budget one of the others")
       ->check(OneOf(*v1::RewardKind_descriptor()));
+  app.add_option("--probe-images", flags.probe_images,
+                 defaulting("Reward images that the losses of single groups are measured on; 0: "
+                            "all",
+                            search.probes().images()))
+      ->check(AtLeast(0));
+  app.add_option("--probe-ratios", flags.probe_ratios,
+                 defaulting("At how many ratios of each group", search.probes().ratios()))
+      ->check(WholeBetween(1, 1000));
+  app.add_option("--screening-images", flags.screening_images,
+                 defaulting("Reward images on which evolution and hybrid first rank newcomers; 0: "
+                            "all",
+                            search.evolution().screening_images()))
+      ->check(AtLeast(0));
+  auto* start = app.add_option("--start", flags.start,
+                               defaulting("Where evolution starts: uniform or dp",
+                                          search.evolution().start()))
+                    ->check(CLI::IsMember({"uniform", "dp"}));
+  app.add_option("--start-policy", flags.start_policy,
+                 "A policy file to start from instead, cut or grown to the budget")
+      ->excludes(start);
+  app.add_option("--learn-from", flags.learn_from,
+                 "An ended job of the same model, data and evaluation whose history is learnt "
+                 "before the first draw (may be repeated)")
+      ->allow_extra_args(false);
   app.add_option("--min-preserve-ratio", flags.min_preserve_ratio,
                  defaulting("No group keeps less", defaults.space().min_preserve_ratio()))
       ->check(Between(0, 1));
@@ -212,6 +207,10 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
       ->check(AtLeast(0));
   app.add_option("--report-images", flags.report_images,
                  "Images that measure the result; default 0: the whole split")
+      ->check(AtLeast(0));
+  app.add_option("--finetune-steps", flags.finetune_steps,
+                 defaulting("SGD steps that train each candidate after its reconstruction",
+                            evaluation.finetune_steps()))
       ->check(AtLeast(0));
   app.add_option("--device", flags.device, "Where workers compute; default cpu")
       ->check(OneOf(*v1::Device_descriptor()));
@@ -243,26 +242,6 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
       ->allow_extra_args(false);
 }
 
-absl::Status SetField(const std::string& assignment, v1::JobSpec& spec) {
-  const size_t equals = assignment.find('=');
-  if (equals == std::string::npos) {
-    return UsageError(absl::StrCat("--set ", assignment, ": FIELD=VALUE expected"));
-  }
-  const std::vector<std::string> path = absl::StrSplit(assignment.substr(0, equals), '.');
-  Message* message = &spec;
-  for (size_t i = 0; i < path.size(); ++i) {
-    const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(path[i]);
-    const bool last = i + 1 == path.size();
-    if (field == nullptr || last == (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE)) {
-      return UsageError(
-          absl::StrCat(assignment.substr(0, equals), ": a job file has no such field"));
-    }
-    if (last) return SetScalar(*message, *field, assignment.substr(equals + 1));
-    message = message->GetReflection()->MutableMessage(message, field);
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   v1::JobSpec spec;
   if (!flags.file.empty()) {
@@ -281,6 +260,10 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   Collect(assignments, "search.parallel_episodes", flags.parallel_episodes);
   Collect(assignments, "search.metric", flags.metric);
   Collect(assignments, "search.reward", flags.reward);
+  Collect(assignments, "search.probes.images", flags.probe_images);
+  Collect(assignments, "search.probes.ratios", flags.probe_ratios);
+  Collect(assignments, "search.evolution.screening_images", flags.screening_images);
+  Collect(assignments, "search.evolution.start", flags.start);
   Collect(assignments, "space.min_preserve_ratio", flags.min_preserve_ratio);
   Collect(assignments, "space.channel_multiple", flags.channel_multiple);
   Collect(assignments, "space.residual_path", flags.residual_path);
@@ -288,6 +271,7 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   Collect(assignments, "evaluation.reconstruction", flags.reconstruction);
   Collect(assignments, "evaluation.reward_images", flags.reward_images);
   Collect(assignments, "evaluation.report_images", flags.report_images);
+  Collect(assignments, "evaluation.finetune_steps", flags.finetune_steps);
   Collect(assignments, "evaluation.device", flags.device);
   Collect(assignments, "evaluation.batch_size", flags.batch);
   Collect(assignments, "evaluation.threads", flags.threads);
@@ -298,6 +282,9 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   for (const std::string& group : flags.frozen) {
     assignments.push_back(absl::StrCat("space.frozen=", group));
   }
+  for (const std::string& job : flags.learn_from) {
+    assignments.push_back(absl::StrCat("search.learn_from=", job));
+  }
   if (flags.no_land) assignments.emplace_back("budget.land=false");
   if (flags.bf16) assignments.emplace_back("evaluation.precision=bf16");
   if (flags.allow_weak_baseline) assignments.emplace_back("allow_weak_baseline=true");
@@ -305,6 +292,10 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   assignments.insert(assignments.end(), flags.settings.begin(), flags.settings.end());
   for (const std::string& assignment : assignments) {
     AMC_RETURN_IF_ERROR(SetField(assignment, spec));
+  }
+  if (!flags.start_policy.empty()) {
+    AMC_ASSIGN_OR_RETURN(*spec.mutable_search()->mutable_evolution()->mutable_start_policy(),
+                         ReadPolicy(flags.start_policy));
   }
   if (spec.model().empty()) return UsageError("no model: name an ONNX file");
   if (spec.data().empty()) {

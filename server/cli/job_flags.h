@@ -27,9 +27,11 @@ struct JobFlags {
   std::optional<uint64_t> seed;
   std::optional<int64_t> episodes, parallel_episodes, channel_multiple, reward_images,
       report_images, batch, threads, priority, max_workers, memory_bytes;
+  std::optional<int64_t> probe_images, probe_ratios, screening_images, finetune_steps;
   std::optional<double> min_preserve_ratio;
-  std::vector<std::string> frozen;
-  std::optional<std::string> residual_path, runtime;
+  std::vector<std::string> frozen, learn_from;
+  std::optional<std::string> residual_path, runtime, start;
+  std::string start_policy;           // a policy file
   std::vector<std::string> settings;  // FIELD=VALUE
   bool no_land = false, bf16 = false, allow_weak_baseline = false, no_reuse = false;
 };
@@ -41,17 +43,13 @@ void AddJobFlags(CLI::App& app, JobFlags& flags);
 // InvalidArgument names the flag or the field.
 absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags);
 
-// Names that --agent takes.
+// Names that --agent takes, in the order that --help shows them, the default first.
 std::vector<std::string> KnownAgents();
 
 // An error of the server about fields of a spec, in the words of who typed the command: flags, the
 // job file, the names of the files in `local`, the spec before UploadInputs. Others stay.
 absl::Status InTermsOfFlags(const absl::Status& status, const JobFlags& flags,
                             const v1::JobSpec& local);
-
-// Sets the field at a dotted path ("search.ddpg.hidden=64") in `spec`; enums by their short name
-// ("l1") or their full one.
-absl::Status SetField(const std::string& assignment, v1::JobSpec& spec);
 
 // Uploads model and data where the spec names files, and puts their digests in their place; names
 // the job after the model's file if it has no name.

@@ -33,17 +33,19 @@ constexpr char kTemplate[] =
     "land": true
   },
   "search": {
-    // "ddpg-paper", "uniform" or "random"
-    "agent": "ddpg-paper",
+    // "hybrid", "dp", "sensitivity", "evolution", "ddpg", "ddpg-paper", "uniform", "stages", "random"
+    // or "netadapt"
+    "agent": "hybrid",
     "seed": 0,
-    // Candidates to measure, and how many are drawn at once (for as many workers).
+    // What the search may cost, in evaluations of a candidate on all reward images, and how many
+    // candidates are drawn at once (for as many workers).
     "episodes": 200,
     "parallel_episodes": 2,
     // QUALITY_METRIC_TOP1, QUALITY_METRIC_TOP5 or QUALITY_METRIC_NEGATIVE_KL
-    "metric": "QUALITY_METRIC_TOP1",
+    "metric": "QUALITY_METRIC_NEGATIVE_KL",
     // REWARD_KIND_QUALITY under a budget; without one REWARD_KIND_ERROR_LOG_MACS or ..._PARAMS
     "reward": "REWARD_KIND_QUALITY",
-    // The paper's agent (He et al. 2018, sections 3.2 and 4).
+    // ddpg-paper (He et al. 2018, sections 3.2 and 4) and ddpg.
     "ddpg": {
       "hidden": 300,
       "actor_learning_rate": 1e-4,
@@ -56,7 +58,26 @@ constexpr char kTemplate[] =
       "noise_decay": 0.95,
       "replay_transitions": 2000,
       "baseline_decay": 0.5
-    }
+    },
+    // Losses of single groups, which sensitivity, dp, ddpg and hybrid measure first: on how many
+    // reward images (0: all), at how many ratios of each group.
+    "probes": {
+      "images": 500,
+      "ratios": 4
+    },
+    // evolution starts from "uniform" or "dp"; newcomers, also hybrid's, are first ranked on so many
+    // reward images (0: all).
+    "evolution": {
+      "start": "uniform",
+      "screening_images": 500
+    },
+    // The first step, as a share of the way to the budget, and how it falls with each iteration.
+    "netadapt": {
+      "step": 0.05,
+      "decay": 0.96
+    },
+    // Ids of ended jobs of the same model, data and evaluation, whose histories are learnt first.
+    "learn_from": []
   },
   "space": {
     "min_preserve_ratio": 0.2,
@@ -80,6 +101,9 @@ $GROUPS
     // 0: the whole split
     "reward_images": 0,
     "report_images": 0,
+    // SGD steps that train each candidate after its reconstruction.
+    "finetune_steps": 0,
+    "finetune_learning_rate": 0.01,
     // DEVICE_CPU or DEVICE_CUDA; PRECISION_FP32 or PRECISION_BF16
     "device": "DEVICE_CPU",
     "precision": "PRECISION_FP32",

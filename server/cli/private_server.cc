@@ -36,7 +36,7 @@ PrivateServer::PrivateServer(const std::string& folder) {
 
 PrivateServer::~PrivateServer() { Stop(); }
 
-absl::Status PrivateServer::Start() {
+absl::Status PrivateServer::Start(int64_t jobs_at_once) {
   AMC_RETURN_IF_ERROR(MakeDirectories(state_folder()));
   AMC_RETURN_IF_ERROR(MakeDirectories(log_folder()));
   AMC_ASSIGN_OR_RETURN(lock_, FolderLock::Take(state_folder() + "/lock",
@@ -47,8 +47,9 @@ absl::Status PrivateServer::Start() {
     address_ = absl::StrCat("unix:", socket_folder_->path(), "/socket");
   }
   AMC_ASSIGN_OR_RETURN(std::string engine, FindEngine());
-  AMC_RETURN_IF_ERROR(StartProcess("server", {std::move(engine), "serve", "--address", address_,
-                                              "--data-folder", data_folder()}));
+  AMC_RETURN_IF_ERROR(
+      StartProcess("server", {std::move(engine), "serve", "--address", address_, "--data-folder",
+                              data_folder(), "--max-running-jobs", absl::StrCat(jobs_at_once)}));
   return Connect();
 }
 

@@ -21,14 +21,17 @@ namespace amc {
 // a ProcessTree.
 class PrivateServer {
  public:
+  static constexpr int64_t kJobsAtOnce = 2;
+
   // `folder` is what `amc run -o` names. Starts nothing yet.
   explicit PrivateServer(const std::string& folder);
   ~PrivateServer();  // Stop()
 
   // Locks the folder, which is made where it is missing, starts the server on a socket and waits
-  // until it answers. FailedPrecondition when another works in the folder; tree().status() when it
-  // is not OK any more; Internal, with the log's name, when the server stays mute.
-  absl::Status Start();
+  // until it answers; it has up to `jobs_at_once` jobs run at the same time. FailedPrecondition
+  // when another works in the folder; tree().status() when it is not OK any more; Internal, with
+  // the log's name, when the server stays mute.
+  absl::Status Start(int64_t jobs_at_once = kJobsAtOnce);
   // A supervised worker beside it (supervised_worker.h), numbered from 1. Its crashes are news of
   // the tree; that it cannot go on, for good, is its status.
   absl::Status StartWorker(int64_t number, int threads);
@@ -40,6 +43,10 @@ class PrivateServer {
   // Where Start listens, unless that makes too long a path for a socket.
   std::string default_address() const { return "unix:" + state_folder() + "/socket"; }
   std::string data_folder() const { return state_folder() + "/data"; }
+  // Where the server keeps an artifact, for readers alone.
+  std::string ArtifactPath(const std::string& digest) const {
+    return data_folder() + "/artifacts/" + digest.substr(0, 2) + "/" + digest;
+  }
   ProcessTree& tree() { return tree_; }
   const ProcessTree& tree() const { return tree_; }
   Client& client() { return *client_; }  // after Start

@@ -60,7 +60,7 @@ void ProgressLine::Finish() {
   open_ = false;
 }
 
-void EtaMeter::Add(int64_t done, absl::Time now) {
+void EtaMeter::Add(double done, absl::Time now) {
   // What is reported together was done together.
   if (now - start_ < kTogether || done < done_at_start_) {
     start_ = done < done_at_start_ ? now : std::min(start_, now);
@@ -71,15 +71,15 @@ void EtaMeter::Add(int64_t done, absl::Time now) {
 
 double EtaMeter::PerSecond(absl::Time now) const {
   if (done_ <= done_at_start_ || now <= start_) return 0;
-  return static_cast<double>(done_ - done_at_start_) / absl::ToDoubleSeconds(now - start_);
+  return (done_ - done_at_start_) / absl::ToDoubleSeconds(now - start_);
 }
 
-std::string EtaMeter::Eta(int64_t done, int64_t total, absl::Time now) {
+std::string EtaMeter::Eta(double done, double total, absl::Time now) {
   Add(done, now);
   if (done >= total) return absl::StrCat("ETA ", HumanDuration(0));
   const double speed = PerSecond(now);
   if (speed <= 0) return "ETA ?";
-  return absl::StrCat("ETA ", HumanDuration(static_cast<double>(total - done) / speed));
+  return absl::StrCat("ETA ", HumanDuration((total - done) / speed));
 }
 
 }  // namespace amc

@@ -2,7 +2,6 @@
 // then elsewhere. Always on stderr, so that output stays clean.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 #include "absl/time/clock.h"
@@ -40,15 +39,15 @@ class ProgressLine {
 class EtaMeter {
  public:
   // A report of how much is done.
-  void Add(int64_t done, absl::Time now = absl::Now());
+  void Add(double done, absl::Time now = absl::Now());
   // How fast it has gone since the first report; 0 until more is done than was then.
   double PerSecond(absl::Time now = absl::Now()) const;
   // Adds, and says "ETA 1 min 20 s", or "ETA ?" while the speed is not known.
-  std::string Eta(int64_t done, int64_t total, absl::Time now = absl::Now());
+  std::string Eta(double done, double total, absl::Time now = absl::Now());
 
  private:
   absl::Time start_ = absl::InfiniteFuture();
-  int64_t done_at_start_ = 0, done_ = 0;
+  double done_at_start_ = 0, done_ = 0;
 };
 
 }  // namespace amc

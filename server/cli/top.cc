@@ -53,14 +53,18 @@ Pace PaceOf(const v1::Job& job, const TopSnapshot& snapshot) {
   const auto recent = snapshot.recent.find(job.id());
   if (recent == snapshot.recent.end()) return {};
   const int64_t since = std::max(snapshot.status.start_time_ms(), job.start_time_ms());
+  double spent = job.evaluations_spent();
+  for (const v1::Episode& episode : recent->second) spent -= episode.evaluations();
   EtaMeter meter;
   for (const v1::Episode& episode : recent->second) {
+    spent += episode.evaluations();
     if (episode.commit_time_ms() < since) continue;
-    meter.Add(episode.number() + 1, absl::FromUnixMillis(episode.commit_time_ms()));
+    meter.Add(spent, absl::FromUnixMillis(episode.commit_time_ms()));
   }
   const absl::Time now = absl::FromUnixMillis(snapshot.status.now_ms());
   const double speed = meter.PerSecond(now);
-  const std::string eta = meter.Eta(job.episodes_done(), job.episodes_total(), now);
+  const std::string eta =
+      meter.Eta(job.evaluations_spent(), static_cast<double>(job.spec().search().episodes()), now);
   return {speed > 0 ? absl::StrFormat("%.1f", 60 * speed) : "",
           std::string(absl::StripPrefix(eta, "ETA "))};
 }
@@ -80,6 +84,7 @@ std::vector<std::string> JobLines(const TopSnapshot& snapshot) {
                {"name"},
                {"state"},
                {"episodes", Align::kRight},
+               {"evaluations", Align::kRight},
                {"reused", Align::kRight},
                {"best reward", Align::kRight},
                {"per min", Align::kRight},
@@ -87,7 +92,8 @@ std::vector<std::string> JobLines(const TopSnapshot& snapshot) {
   for (const v1::Job* job : jobs) {
     const Pace pace = PaceOf(*job, snapshot);
     table.AddRow({job->id(), job->spec().name(), JobStateName(job->state()),
-                  absl::StrCat(job->episodes_done(), "/", job->episodes_total()),
+                  absl::StrCat(job->episodes_done()),
+                  SpentOf(job->evaluations_spent(), job->spec().search().episodes()),
                   job->episodes_reused() > 0 ? absl::StrCat(job->episodes_reused()) : "",
                   job->best_episode() >= 0 && job->episodes_done() > 0
                       ? absl::StrFormat("%.4f", job->best_reward())

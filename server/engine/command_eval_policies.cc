@@ -79,7 +79,7 @@ absl::Status RunEvalPolicies(const EvalArgs& args) {
   for (const Policy& policy : policies) {
     const absl::Time start = absl::Now();
     AMC_ASSIGN_OR_RETURN(const std::vector<Measurement> measurements,
-                         evaluator->Evaluate({policy}));
+                         evaluator->Evaluate({Candidate{.policy = policy}}));
     const Measurement& measured = measurements[0];
     v1::EvalInfo info;
     info.set_model(args.model);

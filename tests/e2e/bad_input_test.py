@@ -195,7 +195,7 @@ class BadSearchTest(TinyCase):
         if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]).returncode:
             self.skipTest("a small disk needs root and the right to mount")
         try:
-            search = ["run", self.model, "--data", self.pack, "--budget", "0.5", "--episodes", 40, "-o",
+            search = ["run", self.model, "--data", self.pack, "--budget", "0.5", "--agent", "ddpg-paper", "--episodes", 40, "-o",
                       f"{disk}/out"]
             self.fails(1, "[Nn]o space|full", *search)
             subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)

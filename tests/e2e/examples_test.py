@@ -32,7 +32,7 @@ class ExamplesTest(TinyCase):
         cls.server.stop()
 
     def example(self, name, *args):
-        env = dict(os.environ, PYTHONPATH=self.stubs, EPISODES="4")
+        env = dict(os.environ, PYTHONPATH=self.stubs, AGENT="random", EPISODES="4")
         done = subprocess.run(["/usr/bin/python3", f"{ROOT}/docs/examples/{name}", self.address, *map(str, args)],
                               env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -174,7 +174,7 @@ class CrashTest(OperationsCase):
                   "--set", "evaluation.reconstruction=strong", "--workers", 1, "-o"]
         self.ok(*search, f"{self.dir}/calm")
         run = self.start("run", *search, f"{self.dir}/shaken")
-        run.wait_for("episode 1/8")
+        run.wait_for("/8 evaluations")
         self.address = f"unix:{self.dir}/shaken/.amc/socket"
         self.strike(self.supervisor_in(f"{self.dir}/shaken"), signal.SIGSEGV)
         self.assertEqual(run.process.wait(120), 0, run.output())
@@ -187,7 +187,7 @@ class CrashTest(OperationsCase):
                   "--set", "evaluation.reconstruction=strong", "--workers", 1, "--set", "max_attempts=1",
                   "-o", f"{self.dir}/out"]
         run = self.start("run", *search)
-        run.wait_for("episode 1/6")
+        run.wait_for("/6 evaluations")
         self.address = f"unix:{self.dir}/out/.amc/socket"
         self.strike(self.supervisor_in(f"{self.dir}/out"), signal.SIGSEGV)
         self.assertEqual(run.process.wait(60), 1, run.output())
@@ -258,9 +258,9 @@ class TopTest(OperationsCase):
             text = self.ok("top", *options, "--server", self.address)
             self.assertRegex(text, r"^amc \d+\.\d+\.\d+ at 127\.0\.0\.1:\d+, up ")
             self.assertIn("jobs: 1 running, 0 queued   workers: 1, ", text)
-            self.assertRegex(text, rf"{job} +first +searching +\d+/500 ")
+            self.assertRegex(text, rf"{job} +first +searching +\d+ +\d+\.\d/500 ")
             self.assertNotIn("\x1b", text)
-        wait_until(lambda: re.search(r"searching +\d+/500 +[\d.]+ +[\d.]+ +\d+ (s|min)", self.ok(
+        wait_until(lambda: re.search(r"searching +\d+ +[\d.]+/500 +[-\d.]+ +[\d.]+ +\d+ (s|min)", self.ok(
             "top", "--server", self.address)), 60, "speed and ETA")
         snapshot = self.call("top")
         self.assertEqual(sorted(snapshot), ["jobs", "status", "workers"])
@@ -308,10 +308,10 @@ class BackupTest(OperationsCase):
         whole = self.canonical(job)
         self.assertEqual(len(whole.splitlines()), 12)
 
-        # A second one copies what is new: the result.
+        # A second one copies what is new: the network and its outcomes.
         early = f"{self.dir}/early"
         shutil.copytree(folder, early)
-        self.assertIn(" 3 artifacts (1 new, ", self.ok("backup", folder, "--server", self.address))
+        self.assertIn(" 4 artifacts (2 new, ", self.ok("backup", folder, "--server", self.address))
 
         # The first is a job under way: what is committed is the beginning of the same history.
         address = self.serve("early", early)

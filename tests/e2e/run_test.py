@@ -9,7 +9,7 @@ from amc_e2e import Background, TinyCase, amc, environment, wait_until
 
 
 def search(model, pack, out, workers=2, episodes=16):
-    return ["run", model, "--data", pack, "--budget", "0.5", "--episodes", episodes, "--seed", 3,
+    return ["run", model, "--data", pack, "--budget", "0.5", "--agent", "ddpg-paper", "--episodes", episodes, "--seed", 3,
             "--set", "search.ddpg.warmup_episodes=4", "--set", "evaluation.reconstruction_images=200",
             "--workers", workers, "-o", out]
 
@@ -47,7 +47,7 @@ class RunTest(TinyCase):
         self.assertEqual(self.reference.returncode, 0, self.reference.stderr)
         for said in ("MACs", "file size", "test accuracy", "measured latency", "model.onnx"):
             self.assertIn(said, self.reference.stdout)
-        self.assertRegex(self.reference.stderr, r"episode 16/16  best reward (0\.\d+|1\.0+)\b")
+        self.assertRegex(self.reference.stderr, r"16\.0/16 evaluations  best -?\d\.\d+\b")
 
         before = self.json("inspect", self.model)
         after = self.json("inspect", f"{self.reference_out}/model.onnx")
@@ -139,7 +139,7 @@ class RunTest(TinyCase):
         self.ok(*search(self.model, self.pack, out, episodes=12))
         again = amc(*search(self.model, self.pack, out, episodes=16))
         self.assertEqual(again.returncode, 0, again.stderr)
-        self.assertIn("going on after episode 12 with 4 more", again.stderr)
+        self.assertIn("going on after 12.0/12 evaluations with 4 more", again.stderr)
         self.assertEqual(read(f"{out}/history.jsonl"), read(f"{self.reference_out}/history.jsonl"))
         self.assertEqual(read(f"{out}/model.onnx", "rb"), read(f"{self.reference_out}/model.onnx", "rb"))
         self.fails(2, "search.episodes 16, this command says 12", *search(self.model, self.pack, out, episodes=12))
@@ -181,7 +181,7 @@ class RunTest(TinyCase):
     def test_goes_on_after_ctrl_c(self):
         out = f"{self.dir}/out"
         run = Background(self.dir, "run", *search(self.model, self.pack, out))
-        run.wait_for("episode 1/16")
+        run.wait_for("/16 evaluations")
         self.assertEqual(run.stop(signal.SIGINT), 1)
         self.assertIn("amc run: interrupted\nNothing is lost: the same command goes on", run.output())
         self.assertEqual(processes_of(out), [])
@@ -195,7 +195,7 @@ class RunTest(TinyCase):
     def test_goes_on_after_kill_9_which_leaves_no_process_behind(self):
         out = f"{self.dir}/out"
         run = Background(self.dir, "run", *search(self.model, self.pack, out))
-        run.wait_for("episode 1/16")
+        run.wait_for("/16 evaluations")
         run.stop(signal.SIGKILL)
         wait_until(lambda: not processes_of(out), 10, "the children's end")
         self.ok(*search(self.model, self.pack, out))
@@ -224,7 +224,7 @@ class RunTest(TinyCase):
     def test_history_reads_a_run_under_way(self):
         out = f"{self.dir}/out"
         run = Background(self.dir, "run", *search(self.model, self.pack, out))
-        run.wait_for("episode 1/16")
+        run.wait_for("/16 evaluations")
         self.assertGreater(len(self.ok("history", "--dir", out, "--json").splitlines()), 0)
         self.assertEqual(run.stop(signal.SIGINT), 1)
 

@@ -75,7 +75,8 @@ class ServerTest(TinyCase):
         lines = self.ok("history", self.id, "--canonical").splitlines()
         for line in lines:
             episode = json.loads(line)
-            self.assertEqual(list(episode), ["number", "note", "steps", "policy", "cost", "measurement", "reward"])
+            self.assertEqual(list(episode), ["number", "note", "kind", "steps", "policy", "cost", "evaluations",
+                                             "measurement", "reward"])
             self.assertEqual(list(episode["steps"][0]), ["group", "action", "executed", "kept"])
         exact = [episode["reward"] for episode in self.history()]
         self.assertEqual([json.loads(line)["reward"] for line in lines], exact)
@@ -130,7 +131,7 @@ class ServerTest(TinyCase):
     def test_a_watcher_that_leaves_says_that_the_job_goes_on(self):
         watched = Background(self.dir, "watch", "submit", "--model", self.model, "--data", self.pack, "--budget", "0.6",
                              "--episodes", 2000, "--agent", "random", "--wait", "--server", self.address)
-        watched.wait_for("episode 1/2000")
+        watched.wait_for("/2000 evaluations")
         self.assertEqual(watched.stop(signal.SIGINT), 130)
         self.assertRegex(watched.output(), r"job (\w+) goes on\n`amc watch \1` follows it, `amc cancel \1` stops it")
         self.ok("cancel", watched.output().split()[1])

@@ -7,6 +7,7 @@
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 #include "server/cli/exit_status.h"
+#include "server/cli/job_field.h"
 #include "server/cli/job_flags.h"
 #include "server/cli/job_template.h"
 #include "server/cli/json.h"
@@ -96,11 +97,40 @@ TEST_F(JobFileTest, FlagsOverrideTheFile) {
   EXPECT_EQ(spec->space().residual_path(), v1::RESIDUAL_PATH_PRUNE);
 }
 
+TEST_F(JobFileTest, WhatAgentsAreToldReachesTheSpec) {
+  JobFlags flags;
+  flags.model = "/m";
+  flags.data = "/d";
+  flags.budget = 0.5;
+  flags.agent = "evolution";
+  flags.probe_images = 100;
+  flags.probe_ratios = 3;
+  flags.screening_images = 0;
+  flags.start_policy = Write("policy.json", R"({"keep": {"b": 3, "a": 8}})");
+  flags.learn_from = {"one", "two"};
+  flags.finetune_steps = 20;
+  const auto spec = MakeJobSpec(flags);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->search().probes().images(), 100);
+  EXPECT_EQ(spec->search().probes().ratios(), 3);
+  EXPECT_TRUE(spec->search().evolution().has_screening_images());
+  const v1::Policy& start = spec->search().evolution().start_policy();
+  ASSERT_EQ(start.decisions_size(), 2);
+  EXPECT_EQ(start.decisions(0).target(), "a");  // by name
+  EXPECT_EQ(start.decisions(0).kept(), 8);
+  EXPECT_EQ(spec->search().learn_from_size(), 2);
+  EXPECT_EQ(spec->evaluation().finetune_steps(), 20);
+  flags.start_policy.clear();
+  flags.start = "dp";
+  EXPECT_EQ(MakeJobSpec(flags)->search().evolution().start(), "dp");
+}
+
 TEST_F(JobFileTest, BadAssignmentsAreUsageErrors) {
   v1::JobSpec spec;
   for (const char* assignment :
        {"search.episodes", "search.nothing=1", "nothing=1", "search=1", "search.episodes.x=1",
-        "search.episodes=many", "search.seed=-1", "evaluation.ridge=", "evaluation.criterion=best",
+        "search.episodes=many", "search.seed=-1", "search.evolution.start_policy.decisions.kept=1",
+        "search.evolution.start_policy=x", "evaluation.ridge=", "evaluation.criterion=best",
         "evaluation.criterion=unspecified", "budget.land=perhaps", "=", ""}) {
     const absl::Status status = SetField(assignment, spec);
     EXPECT_EQ(ExitCodeOf(status), kExitUsage) << assignment << ": " << status;

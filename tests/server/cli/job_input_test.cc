@@ -31,12 +31,19 @@ v1::JobSpec Spec(double ratio) {
 }
 
 TEST(JobComparisonTest, DefaultsAreThoseOfTheServer) {
-  for (const v1::JobSpec& spec : {Spec(0.3), [] {
-                                    v1::JobSpec absolute = Spec(0.3);
-                                    absolute.mutable_budget()->set_absolute(5);
-                                    absolute.mutable_space()->add_frozen("conv1");
-                                    return absolute;
-                                  }()}) {
+  for (const v1::JobSpec& spec :
+       {Spec(0.3),
+        [] {
+          v1::JobSpec absolute = Spec(0.3);
+          absolute.mutable_budget()->set_absolute(5);
+          absolute.mutable_space()->add_frozen("conv1");
+          return absolute;
+        }(),
+        [] {
+          v1::JobSpec weighed = Spec(0.3);
+          weighed.mutable_search()->set_reward(v1::REWARD_KIND_ERROR_LOG_MACS);
+          return weighed;
+        }()}) {
     const auto resolved = ResolveJobSpec(spec);
     ASSERT_TRUE(resolved.ok()) << resolved.status();
     EXPECT_EQ(WithDefaults(spec).DebugString(), resolved->DebugString());
@@ -65,6 +72,28 @@ TEST(JobComparisonTest, NamesEveryDifference) {
   wanted.set_data(std::string(64, 'c'));
   EXPECT_THAT(Differences(*ResolveJobSpec(Spec(0.5)), wanted),
               ElementsAre("data bbbbbbbbbbbb, this command says cccccccccccc"));
+}
+
+TEST(JobComparisonTest, StartPoliciesAndLearntJobsAreSettings) {
+  v1::JobSpec wanted = Spec(0.5);
+  wanted.mutable_search()->add_learn_from("other");
+  v1::Decision& decision =
+      *wanted.mutable_search()->mutable_evolution()->mutable_start_policy()->add_decisions();
+  decision.set_target("conv1");
+  decision.set_kept(8);
+  EXPECT_THAT(Differences(*ResolveJobSpec(wanted), wanted), IsEmpty());
+  EXPECT_THAT(Differences(*ResolveJobSpec(Spec(0.5)), wanted),
+              ElementsAre(HasSubstr("start_policy.decisions none, this command says target: "
+                                    "\"conv1\""),
+                          "search.learn_from none, this command says other"));
+}
+
+TEST(JobComparisonTest, AJobOfAnEarlierVersionHasDefaultsForWhatCameLater) {
+  v1::JobSpec stored = *ResolveJobSpec(Spec(0.5));
+  stored.mutable_search()->clear_probes();
+  stored.mutable_search()->clear_netadapt();
+  stored.mutable_evaluation()->clear_finetune_steps();
+  EXPECT_THAT(Differences(stored, Spec(0.5)), IsEmpty());
 }
 
 TEST(JobComparisonTest, WhatTheServerDecidesOfResidualPathsIsNoDifference) {
@@ -141,6 +170,12 @@ TEST(JobFlagsTest, ErrorsOfTheServerNameFlagsAndFiles) {
   EXPECT_EQ(std::string(status.message()),
             "--budget: out of reach; job.json: search.episodes: 0 is not in [1, 2]; "
             "cut.pack: offset 0: not a data pack; net.onnx: cyclic");
+  flags.learn_from = {"one", "two"};
+  EXPECT_EQ(
+      std::string(InTermsOfFlags(FieldErrors({{"spec.search.learn_from[1]", "has not ended"}}),
+                                 flags, local)
+                      .message()),
+      "--learn-from: has not ended");
   const absl::Status other = absl::NotFoundError("no field");
   EXPECT_EQ(InTermsOfFlags(other, flags, local), other);
 }

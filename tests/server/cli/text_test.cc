@@ -50,6 +50,11 @@ TEST(FormatTest, DoublesReadBackToTheSameBits) {
   EXPECT_EQ(RoundTrip(NAN), "null");
 }
 
+TEST(FormatTest, EvaluationsHaveOneDecimal) {
+  EXPECT_EQ(SpentOf(12.34, 200), "12.3/200");
+  EXPECT_EQ(SpentOf(16, 16), "16.0/16");
+}
+
 TEST(FormatTest, ClipsByCodePoints) {
   EXPECT_EQ(Clip("héé", 2), "hé");
   EXPECT_EQ(Clip("hé", 9), "hé");
@@ -144,17 +149,20 @@ v1::Episode SomeEpisode() {
   decision.set_kept(8);
   episode.mutable_cost()->set_macs(int64_t{1} << 60);
   episode.mutable_measurement()->set_top1(1.0 / 3);
+  episode.mutable_measurement()->set_work(99);
+  episode.set_evaluations(1);
   episode.set_reward(1.0 / 3);
   return episode;
 }
 
 TEST(CanonicalLineTest, HasTheseBytes) {
-  EXPECT_EQ(CanonicalLine(SomeEpisode()),
-            R"({"number":7,"note":"warm-up","steps":[{"group":"Conv \"a\"","action":0.1,)"
-            R"("executed":0.5,"kept":8}],"policy":{"Conv \"a\"":8},)"
-            R"("cost":{"macs":1152921504606846976,"params":0},)"
-            R"("measurement":{"top1":0.3333333333333333,"top5":0,"loss":0,"kl":0,"images":0,)"
-            R"("macs":0,"params":0},"reward":0.3333333333333333})");
+  EXPECT_EQ(
+      CanonicalLine(SomeEpisode()),
+      R"({"number":7,"note":"warm-up","kind":"candidate","steps":[{"group":"Conv \"a\"","action":0.1,)"
+      R"("executed":0.5,"kept":8}],"policy":{"Conv \"a\"":8},)"
+      R"("cost":{"macs":1152921504606846976,"params":0},"evaluations":1,)"
+      R"("measurement":{"top1":0.3333333333333333,"top5":0,"loss":0,"kl":0,"images":0,)"
+      R"("macs":0,"params":0,"work":99},"reward":0.3333333333333333})");
 }
 
 TEST(CanonicalLineTest, LeavesOutTimesWorkersAndAttempts) {
@@ -171,12 +179,15 @@ TEST(CanonicalLineTest, LeavesOutTimesWorkersAndAttempts) {
 TEST(CanonicalLineTest, AnInfeasibleEpisodeHasItsReasonInsteadOfFigures) {
   v1::Episode episode;
   episode.set_number(3);
+  episode.set_kind(v1::EPISODE_KIND_PROBE);
+  episode.set_evaluations(0.125);
   episode.set_state(v1::EPISODE_STATE_INFEASIBLE);
   episode.set_infeasible("layer \"fc\": singular");
   episode.mutable_cost()->set_macs(9);
-  EXPECT_EQ(CanonicalLine(episode),
-            R"({"number":3,"note":"","steps":[],"policy":{},"cost":{"macs":9,"params":0},)"
-            R"("state":"infeasible","reason":"layer \"fc\": singular"})");
+  EXPECT_EQ(
+      CanonicalLine(episode),
+      R"({"number":3,"note":"","kind":"probe","steps":[],"policy":{},)"
+      R"("cost":{"macs":9,"params":0},"evaluations":0.125,"state":"infeasible","reason":"layer \"fc\": singular"})");
 }
 
 TEST(EpisodeNoteTest, SaysWhatIsNotInTheFigures) {

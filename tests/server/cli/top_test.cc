@@ -26,7 +26,8 @@ v1::Job SearchingJob() {
   job.mutable_spec()->set_name("resnet20");
   job.set_state(v1::JOB_STATE_SEARCHING);
   job.set_episodes_done(41);
-  job.set_episodes_total(100);
+  job.mutable_spec()->mutable_search()->set_episodes(100);
+  job.set_evaluations_spent(32.5);
   job.set_episodes_reused(3);
   job.set_best_reward(0.9321);
   job.set_best_episode(7);
@@ -58,7 +59,8 @@ v1::Worker BusyWorker(const std::string& uuid) {
   return worker;
 }
 
-// An hour after the server's start, with a job of which an episode was committed every two seconds.
+// An hour after the server's start, with a job of which half an evaluation was committed every two
+// seconds.
 TopSnapshot Snapshot() {
   TopSnapshot snapshot;
   snapshot.address = "127.0.0.1:7070";
@@ -79,6 +81,7 @@ TopSnapshot Snapshot() {
   for (int64_t number = 20; number <= 40; ++number) {
     v1::Episode episode;
     episode.set_number(number);
+    episode.set_evaluations(0.5);
     episode.set_commit_time_ms(status.now_ms() - 2000 * (40 - number));
     snapshot.recent["aaaa"].push_back(episode);
   }
@@ -96,8 +99,8 @@ TEST(TopTest, ShowsServerJobsAndWorkers) {
   EXPECT_THAT(text, HasSubstr("jobs: 1 running, 2 queued   workers: 2, 1 busy   completions: "
                               "30.0/min, 1234 in all\n"));
   EXPECT_THAT(text, HasSubstr("artifacts: 2.50 GB   database: 0 B   disk: 100.0 GB free\n"));
-  EXPECT_THAT(text,
-              ContainsRegex("aaaa +resnet20 +searching +41/100 +3 +0.9321 +30.0 +1 min 58 s"));
+  EXPECT_THAT(
+      text, ContainsRegex("aaaa +resnet20 +searching +41 +32.5/100 +3 +0.9321 +15.0 +4 min 30 s"));
   EXPECT_THAT(text, ContainsRegex("0123456789ab +box +busy +12 +0.4 s ago +aaaa +43 +images "
                                   "320/5000"));
 }
