@@ -127,7 +127,7 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id, int64_t more_e
   AMC_ASSIGN_OR_RETURN(job, StoreState({.job = std::move(job),
                                         .events = {},
                                         .forgive_attempts = true,
-                                        .drop_finish = more_episodes > 0},
+                                        .drop_drawn = more_episodes > 0},
                                        v1::JOB_STATE_QUEUED));
   MutexLock lock(&mutex_);
   Enqueue(id);

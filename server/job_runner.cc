@@ -75,6 +75,7 @@ absl::Status JobRunner::Work() {
 absl::Status JobRunner::Remember() {
   const RewardOptions reward = ToSearchOptions(job_.spec(), 0).reward;
   for (const std::string& id : job_.spec().search().learn_from()) {
+    AMC_RETURN_IF_ERROR(Annotate(CheckEnded(context_.store->GetJob(id)), "search.learn_from"));
     v1::ListEpisodesRequest request;
     request.set_job(id);
     request.set_page_size(1000);

@@ -174,8 +174,10 @@ void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   check.InRange<int64_t>("evaluation.batch_size", evaluation->batch_size(), 1, 1 << 16);
   check.InRange<int64_t>("evaluation.threads", evaluation->threads(), 1, 1024);
   check.InRange<int64_t>("evaluation.finetune_steps", evaluation->finetune_steps(), 0, 1'000'000);
-  check.InRange("evaluation.finetune_learning_rate", evaluation->finetune_learning_rate(), 0.0,
-                10.0);
+  if (!(evaluation->finetune_learning_rate() > 0 && evaluation->finetune_learning_rate() <= 10)) {
+    check.Fail("evaluation.finetune_learning_rate",
+               absl::StrCat(evaluation->finetune_learning_rate(), " is not in (0, 10]"));
+  }
 }
 
 void CheckDigest(absl::string_view field, const std::string& digest, absl::string_view what,

@@ -60,13 +60,8 @@ absl::Status CheckLearnFrom(const v1::JobSpec& spec, Store& store) {
   for (int i = 0; i < spec.search().learn_from_size(); ++i) {
     const std::string field = absl::StrCat("spec.search.learn_from[", i, "]");
     const absl::StatusOr<v1::Job> job = store.GetJob(spec.search().learn_from(i));
-    if (!job.ok()) return AtField(job.status(), field);
-    if (job->state() != v1::JOB_STATE_SUCCEEDED && job->state() != v1::JOB_STATE_FAILED &&
-        job->state() != v1::JOB_STATE_CANCELLED) {
-      return FieldError(
-          field, absl::StrCat("job ", job->id(), " has not ended (",
-                              v1::JobState_Name(job->state()), "): its history still changes"));
-    }
+    const absl::Status ended = CheckEnded(job);
+    if (!ended.ok()) return AtField(ended, field);
     const auto measured_as = [](const v1::JobSpec& of) {
       v1::EvaluationSpec evaluation = of.evaluation();
       evaluation.clear_report_images();
@@ -87,6 +82,17 @@ absl::string_view EnvironmentField(const absl::Status& status) {
 }
 
 }  // namespace
+
+absl::Status CheckEnded(const absl::StatusOr<v1::Job>& job) {
+  AMC_RETURN_IF_ERROR(job.status());
+  if (job->state() == v1::JOB_STATE_SUCCEEDED || job->state() == v1::JOB_STATE_FAILED ||
+      job->state() == v1::JOB_STATE_CANCELLED) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat("job ", job->id(), " has not ended (",
+                                                    v1::JobState_Name(job->state()),
+                                                    "): its history still changes"));
+}
 
 absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
                                    const ArtifactStore& artifacts, ModelCache& models) {

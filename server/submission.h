@@ -15,11 +15,15 @@
 
 namespace amc {
 
-// A job ready to be stored as QUEUED: resolved spec, original cost, budget, number of episodes; id
-// and times are the caller's. InvalidArgument with field paths; NotFound for artifacts that are not
-// uploaded; OutOfRange for a budget out of reach.
+// A job ready to be stored as QUEUED: resolved spec, original cost, budget, work of an evaluation;
+// id and times are the caller's. InvalidArgument with field paths; NotFound for artifacts that are
+// not uploaded; OutOfRange for a budget out of reach.
 absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
                                    const ArtifactStore& artifacts, ModelCache& models);
+
+// Whether a job's history is final, as far as a job can be that may be resumed. FailedPrecondition,
+// or the error that came instead of the job.
+absl::Status CheckEnded(const absl::StatusOr<v1::Job>& job);
 
 // Refuses a baseline near chance: JobError(WEAK_BASELINE) whose message says what the data pack
 // states and what to look at. Chance is the share of the commonest class among the reward labels

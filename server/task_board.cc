@@ -57,7 +57,8 @@ absl::StatusOr<std::vector<TaskRecord>> TaskBoard::Run(const std::string& job,
     for (size_t i = 0; i < tasks.size(); ++i) {
       for (const auto& [number, task] : entry->second.tasks) {
         if (task.record.kind != tasks[i].kind || task.record.episode != tasks[i].episode) continue;
-        if (task.record.policy.SerializeAsString() != tasks[i].policy.SerializeAsString()) {
+        if (task.record.policy.SerializeAsString() != tasks[i].policy.SerializeAsString() ||
+            task.record.images != tasks[i].images) {
           return JobError(v1::FAILURE_REASON_INTERNAL,
                           absl::StrCat("episode ", tasks[i].episode,
                                        " was drawn again and came out differently"));

@@ -219,9 +219,9 @@ absl::StatusOr<int64_t> UpdateJob(Database& db, const JobUpdate& update) {
                                key)
                             .status());
   }
-  if (update.drop_finish) {
-    AMC_RETURN_IF_ERROR(db.Run("DELETE FROM tasks WHERE job = ? AND kind = ?", key,
-                               static_cast<int>(v1::TASK_KIND_FINISH))
+  if (update.drop_drawn) {
+    AMC_RETURN_IF_ERROR(db.Run("DELETE FROM tasks WHERE job = ? AND kind <> ?", key,
+                               static_cast<int>(v1::TASK_KIND_BASELINE))
                             .status());
   }
   return key;

@@ -88,7 +88,9 @@ struct JobUpdate {
   v1::Job job;  // stored whole, by job.id()
   std::vector<v1::JobEvent> events;
   bool forgive_attempts = false;  // its tasks count their lost and failed attempts anew
-  bool drop_finish = false;       // its FINISH task goes: it was of a shorter search
+  // The tasks of its episodes go: a longer search may draw others than were drawn last, and have
+  // another winner.
+  bool drop_drawn = false;
 };
 
 class Store {

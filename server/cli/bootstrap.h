@@ -5,8 +5,9 @@
 // it might have done, of the images it might have been measured on. A resample draws images with
 // replacement, the same ones for every agent and seed (they are paired: a hard image is hard for
 // all), and the seeds of each agent independently of the others' (they are not). That is the
-// pigeonhole bootstrap of crossed factors (Owen, Annals of Applied Statistics 2007), whose
-// intervals are wide rather than narrow. An agent with one seed has the images' variance alone.
+// pigeonhole bootstrap of crossed factors (Owen, Annals of Applied Statistics 2007). With few seeds
+// its intervals are too narrow: of n seeds the variance between them comes out too small by
+// (n - 1) / n, four fifths for five; an agent with one seed has the images' variance alone.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,8 @@
 // One server and one set of workers for all searches, in one process tree, as `amc run` has them.
 // Each search is a job of the folder's server, found again by its settings: the same command goes
 // on after Ctrl-C or kill -9, reads finished searches back, and, with another agent or more seeds,
-// adds those that are missing.
+// adds those that are missing. An agent with a search that fails for good is left out of the result
+// and makes the exit code 1.
 //
 //   OUT/compare.json  everything, curves included (comparison_text.h)
 //   OUT/compare.csv   a line a search
@@ -16,7 +17,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -24,6 +27,7 @@
 #include "server/cli/client.h"
 #include "server/cli/commands.h"
 #include "server/cli/compare_agents.h"
+#include "server/cli/compare_folder.h"
 #include "server/cli/comparison.h"
 #include "server/cli/comparison_progress.h"
 #include "server/cli/comparison_text.h"
@@ -33,6 +37,7 @@
 #include "server/cli/job_flags.h"
 #include "server/cli/local_jobs.h"
 #include "server/rpc/job_state.h"
+#include "server/rpc/status_convert.h"
 
 namespace amc {
 namespace {
@@ -42,7 +47,7 @@ struct CompareArgs {
   std::string output, agents = "hybrid,dp,random:400,ddpg-paper:400,uniform";
   int64_t seeds = 5;
   int workers = 0;
-  bool json = false;
+  bool force = false, json = false;
 };
 
 // One of the comparison's jobs.
@@ -52,6 +57,8 @@ struct Search {
   std::string name;  // "random:400 seed 3"
   v1::JobSpec spec;
   v1::Job job;
+
+  bool succeeded() const { return job.state() == v1::JOB_STATE_SUCCEEDED; }
 };
 
 class CompareCommand {
@@ -73,7 +80,7 @@ class CompareCommand {
     v1::JobSpec spec = local;
     AMC_RETURN_IF_ERROR(UploadInputs(client(), spec));
     PlanSearches(spec);
-    AMC_RETURN_IF_ERROR(SubmitSearches(local));
+    AMC_RETURN_IF_ERROR(SubmitSearches(spec, local));
     const bool going = std::any_of(searches_.begin(), searches_.end(), [](const Search& search) {
       return !HasEnded(search.job.state());
     });
@@ -81,7 +88,8 @@ class CompareCommand {
       AMC_RETURN_IF_ERROR(StartWorkers(server_, searches_.front().job.spec(), workers));
       AMC_RETURN_IF_ERROR(FollowSearches());
     }
-    return WriteResult();
+    AMC_RETURN_IF_ERROR(WriteResult());
+    return Failures();
   }
 
   int64_t Searches() const {
@@ -96,7 +104,8 @@ class CompareCommand {
     return std::max(PrivateServer::kJobsAtOnce, (workers + parallel - 1) / parallel);
   }
 
-  // First every agent's first seed, so that what is there early says something of all.
+  // First every agent's first seed: the server begins them in this order, so that an agent that
+  // cannot run shows before the others' further seeds are searched.
   void PlanSearches(const v1::JobSpec& spec) {
     for (uint64_t seed = 0; seed < static_cast<uint64_t>(args_.seeds); ++seed) {
       for (size_t i = 0; i < agents_.size(); ++i) {
@@ -116,8 +125,9 @@ class CompareCommand {
     }
   }
 
-  absl::Status SubmitSearches(const v1::JobSpec& local) {
+  absl::Status SubmitSearches(const v1::JobSpec& spec, const v1::JobSpec& local) {
     AMC_ASSIGN_OR_RETURN(const std::vector<v1::Job> known, ListAllJobs(client()));
+    if (!args_.force) AMC_RETURN_IF_ERROR(CheckComparable(args_.output, known, spec));
     std::vector<std::string> ours;
     size_t done = 0;
     for (Search& search : searches_) {
@@ -135,14 +145,31 @@ class CompareCommand {
     }
     for (Search& search : searches_) {
       absl::StatusOr<v1::Job> job = search.job.id().empty()
-                                        ? SubmitOnce(client(), "compare", search.spec)
+                                        ? SubmitOnce(client(), known, "compare", search.spec)
                                         : TakeUp(client(), search.job);
       if (!job.ok()) {
-        return Annotate(InTermsOfFlags(job.status(), args_.job, local), search.name);
+        return WithAgentHint(job.status(),
+                             Annotate(InTermsOfFlags(job.status(), args_.job, local), search.name),
+                             agents_[search.agent]);
       }
       search.job = *std::move(job);
     }
     return absl::OkStatus();
+  }
+
+  // `in_flags`, which is `refused` in words of flags, with what to do where the server refused the
+  // search itself: what is wrong with anything else is wrong for all agents.
+  static absl::Status WithAgentHint(const absl::Status& refused, const absl::Status& in_flags,
+                                    const ComparedAgent& agent) {
+    const std::vector<FieldViolation> violations = FieldViolations(refused);
+    const bool search = std::any_of(
+        violations.begin(), violations.end(),
+        [](const FieldViolation& one) { return absl::StartsWith(one.field, "spec.search"); });
+    if (!search) return in_flags;
+    return WithHint(in_flags,
+                    absl::StrCat("If ", agent.name, " needs more evaluations: ", agent.name,
+                                 ":EVALUATIONS in --agents, or --episodes for all. The others "
+                                 "can be compared without it."));
   }
 
   // The comparison's jobs as they are now.
@@ -158,19 +185,40 @@ class CompareCommand {
   // To the end of all: one that fails does not keep the others from theirs.
   absl::Status FollowSearches() {
     ComparisonNarrator narrator([this] { return Look(); });
-    absl::Status failure;
+    FollowOptions options;
+    options.listener = &narrator;
     for (Search& search : searches_) {
-      if (search.job.state() == v1::JOB_STATE_SUCCEEDED) continue;
+      if (search.succeeded()) continue;
       narrator.Follow(search.job.id(), search.name);
-      AMC_ASSIGN_OR_RETURN(search.job, FollowLocally(server_, search.job.id(), &narrator));
-      const absl::Status outcome = JobOutcome(
-          search.job, absl::StrCat("The others' results are kept; the same command tries again. "
-                                   "Logs: ",
-                                   server_.log_folder()));
-      if (!outcome.ok()) narrator.Say(absl::StrCat(search.name, ": ", search.job.message()));
-      failure.Update(Annotate(outcome, search.name));
+      AMC_ASSIGN_OR_RETURN(search.job, FollowLocally(server_, search.job.id(), options));
+      if (search.succeeded()) continue;
+      narrator.Say(absl::StrCat(search.name, " ", JobStateName(search.job.state()),
+                                search.job.message().empty() ? "" : ": ", search.job.message()));
     }
-    return failure;
+    return absl::OkStatus();
+  }
+
+  // OK if all have succeeded; otherwise what became of each that has not.
+  absl::Status Failures() const {
+    std::vector<std::string> texts;
+    absl::Status first;
+    for (const Search& search : searches_) {
+      if (search.succeeded()) continue;
+      const std::string& agent = agents_[search.agent].name;
+      const std::string hint = absl::StrCat(
+          "The agents whose searches have all succeeded are compared. The same command tries "
+          "again; if ",
+          agent, " cannot do with its evaluations: ", agent,
+          ":EVALUATIONS in --agents, or --episodes for all. Logs: ", server_.log_folder());
+      const absl::Status outcome = JobOutcome(search.job, hint);
+      texts.push_back(absl::StrCat(search.name, ": ", outcome.message()));
+      first.Update(outcome);
+    }
+    if (first.ok()) return first;
+    absl::Status all(first.code(), absl::StrJoin(texts, "; "));
+    first.ForEachPayload(
+        [&](absl::string_view url, const absl::Cord& payload) { all.SetPayload(url, payload); });
+    return all;
   }
 
   absl::StatusOr<ComparedRun> ReadRun(const Search& search) {
@@ -180,8 +228,7 @@ class CompareCommand {
           search.name, ": job ", run.job.id(),
           " was finished by an older version, which kept no outcomes of single images"));
     }
-    const std::string path = absl::StrCat(
-        outcomes_folder(), "/", absl::StrReplaceAll(search.name, {{" ", "-"}, {":", "-"}}), ".npy");
+    const std::string path = OutcomesPath(search);
     AMC_RETURN_IF_ERROR(client().Download(run.job.result().outcomes(), path));
     AMC_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
     absl::StatusOr<Outcomes> outcomes = ParseOutcomes(bytes);
@@ -199,19 +246,34 @@ class CompareCommand {
     return run;
   }
 
+  // Of the agents whose searches have all succeeded; nothing if there are none.
   absl::Status WriteResult() {
     AMC_RETURN_IF_ERROR(MakeDirectories(outcomes_folder()));
     std::vector<ComparedSearches> compared;
-    for (const ComparedAgent& agent : agents_) compared.push_back({.agent = agent});
-    for (const Search& search : searches_) {
-      AMC_ASSIGN_OR_RETURN(ComparedRun run, ReadRun(search));
-      compared[search.agent].runs.push_back(std::move(run));
+    std::vector<std::string> paths;
+    for (size_t i = 0; i < agents_.size(); ++i) {
+      const auto of_agent = [&](const Search& search) { return search.agent == i; };
+      if (std::any_of(searches_.begin(), searches_.end(), [&](const Search& search) {
+            return of_agent(search) && !search.succeeded();
+          })) {
+        continue;
+      }
+      ComparedSearches& agent = compared.emplace_back();
+      agent.agent = agents_[i];
+      for (const Search& search : searches_) {
+        if (!of_agent(search)) continue;
+        AMC_ASSIGN_OR_RETURN(ComparedRun run, ReadRun(search));
+        agent.runs.push_back(std::move(run));
+        paths.push_back(OutcomesPath(search));
+      }
     }
+    if (compared.empty()) return absl::OkStatus();
     AMC_ASSIGN_OR_RETURN(const Comparison comparison, Compare(std::move(compared)));
     const std::string json = ComparisonJson(comparison);
     AMC_RETURN_IF_ERROR(WriteFileAtomically(server_.folder() + "/compare.json", json));
     AMC_RETURN_IF_ERROR(
         WriteFileAtomically(server_.folder() + "/compare.csv", ComparisonCsv(comparison)));
+    AMC_RETURN_IF_ERROR(RemoveOtherOutcomes(outcomes_folder(), paths));
     std::fputs(args_.json
                    ? json.c_str()
                    : absl::StrCat("\n", ComparisonText(comparison), "\nIn ", server_.folder(),
@@ -222,6 +284,10 @@ class CompareCommand {
     return absl::OkStatus();
   }
 
+  std::string OutcomesPath(const Search& search) const {
+    return absl::StrCat(outcomes_folder(), "/",
+                        absl::StrReplaceAll(search.name, {{" ", "-"}, {":", "-"}}), ".npy");
+  }
   std::string outcomes_folder() const { return server_.folder() + "/outcomes"; }
   Client& client() { return server_.client(); }
 
@@ -237,6 +303,9 @@ Action DefineCompare(CLI::App& app) {
   app.add_option("-o,--output", args->output,
                  "Folder of the result; the same command again goes on there")
       ->required();
+  app.add_flag("--force", args->force,
+               "Take a folder that holds another comparison or a search under way, which is "
+               "cancelled; its jobs stay readable");
   app.add_option("--agents", args->agents,
                  "NAME or NAME:EVALUATIONS, separated by commas; the first one is compared with "
                  "each of the others. Without EVALUATIONS: --episodes")

@@ -121,7 +121,8 @@ absl::Status Sensitivity(const HistoryArgs& args, JobSource& source) {
   if (curves.empty()) {
     return WithHint(
         absl::NotFoundError(absl::StrCat("job ", source.job(), " has measured no probes")),
-        "The agents sensitivity, dp, ddpg and hybrid measure them first.");
+        "The agents sensitivity, dp, ddpg and hybrid measure them first; a purse that is too small "
+        "leaves them out: more --episodes or fewer --probe-images bring them in.");
   }
   std::fputs((args.json ? SensitivityJson(curves) : SensitivityText(curves)).c_str(), stdout);
   return absl::OkStatus();

@@ -7,6 +7,7 @@
 //   OUT/policy.json   what each group keeps (amc prune --policy)
 //   OUT/history.jsonl every candidate as `amc history --canonical` prints it
 //   OUT/stage-1/ ...  with --stages: the same of each stage; those above are the last one's
+//   OUT/stages.json   with --stages: what `--json` prints
 //   OUT/logs/         server.log, worker-1.log, ...
 //   OUT/.amc/         database, artifacts, socket, lock
 #include <CLI/CLI.hpp>
@@ -81,7 +82,7 @@ class Run {
     }
     AMC_RETURN_IF_ERROR(CancelOthers(client(), jobs, {same == nullptr ? "" : same->id()}));
     if (same != nullptr) return GoOn(*same);
-    absl::StatusOr<v1::Job> job = SubmitOnce(client(), "run", spec);
+    absl::StatusOr<v1::Job> job = SubmitOnce(client(), jobs, "run", spec);
     if (!job.ok()) return InTermsOfFlags(job.status(), args_.job, local);
     return job;
   }
@@ -142,7 +143,8 @@ Action DefineRun(CLI::App& app) {
   app.add_option("--stages", args->stages,
                  "Instead of --budget: what the result of each stage may cost, of the original's "
                  "cost, as in 0.5,0.25. A stage searches the network that the one before has "
-                 "rebuilt; --episodes is for all of them, in equal parts")
+                 "rebuilt; --episodes is for all of them, in equal parts. --learn-from and "
+                 "--start-policy are for the first stage alone, whose network they fit")
       ->delimiter(',')
       ->check(Share())
       ->excludes("--budget")

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "server/cli/exit_status.h"
@@ -49,8 +50,8 @@ class EventPrinter : public JobListener {
 // silence, but for the original's accuracy and the last episode.
 class Narrator : public JobListener {
  public:
-  explicit Narrator(const v1::Job& job)
-      : job_(job), replayed_(job.last_sequence()), done_(job.episodes_done()) {
+  Narrator(const v1::Job& job, const FollowOptions& options)
+      : job_(job), options_(options), replayed_(job.last_sequence()), done_(job.episodes_done()) {
     TellState(job.state());
   }
 
@@ -62,7 +63,8 @@ class Narrator : public JobListener {
         if (!replay) TellState(event.state());
         break;
       case v1::EVENT_KIND_BASELINE:
-        line_.Say(absl::StrFormat("original: top-1 %s on %d images",
+        line_.Say(absl::StrFormat("%s: top-1 %s on %d images",
+                                  absl::StripPrefix(options_.beginning, "the "),
                                   Percent(event.baseline().top1(), 2), event.baseline().images()));
         break;
       case v1::EVENT_KIND_EPISODE:
@@ -86,7 +88,7 @@ class Narrator : public JobListener {
 
  private:
   void TellState(v1::JobState state) {
-    if (state == v1::JOB_STATE_BASELINE) line_.Show("measuring the original", true);
+    if (state == v1::JOB_STATE_BASELINE) line_.Show("measuring " + options_.beginning, true);
     if (state == v1::JOB_STATE_FINISHING) {
       if (!latest_.empty()) line_.Show(latest_, true);  // how the search ended
       line_.Show("rebuilding the winner and measuring it", true);
@@ -99,7 +101,7 @@ class Narrator : public JobListener {
     const auto of = [&](const v1::Cost& cost) {
       return static_cast<double>(params ? cost.params() : cost.macs());
     };
-    const double whole = of(job_.original_cost());
+    const double whole = of(options_.whole ? *options_.whole : job_.original_cost());
     return absl::StrCat(params ? "params " : "MACs ",
                         Percent(whole > 0 ? of(best_->cost()) / whole : 1));
   }
@@ -136,6 +138,7 @@ class Narrator : public JobListener {
   }
 
   const v1::Job& job_;
+  const FollowOptions& options_;
   const int64_t replayed_;  // sequence number of the last event before this was made
   ProgressLine line_;
   EtaMeter meter_;
@@ -222,7 +225,7 @@ absl::StatusOr<v1::Job> FollowJob(Client& client, const std::string& id,
   AMC_ASSIGN_OR_RETURN(v1::Job job, client.GetJob(id));
   std::unique_ptr<JobListener> own;
   if (options.listener == nullptr && options.json) own = std::make_unique<EventPrinter>();
-  if (options.listener == nullptr && !options.json) own = std::make_unique<Narrator>(job);
+  if (options.listener == nullptr && !options.json) own = std::make_unique<Narrator>(job, options);
   JobListener& listener = own != nullptr ? *own : *options.listener;
   StallTimer stall(options.patience);
   v1::WatchJobRequest request;

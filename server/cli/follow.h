@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,10 @@ class JobListener {
 struct FollowOptions {
   bool json = false;  // print every event as a line of JSON to stdout instead of progress
   JobListener* listener = nullptr;  // is told instead of either; not owned
+  // What progress calls the network that the job begins with, and what it shows costs as a share
+  // of; unset: the cost of that network.
+  std::string beginning = "the original";
+  std::optional<v1::Cost> whole;
   int64_t after_sequence = 0;
   // How long the server may wait for something outside (a full disk) before it is an error here;
   // the job itself goes on waiting.

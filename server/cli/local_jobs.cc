@@ -66,14 +66,22 @@ const v1::Job* FindSame(const std::vector<v1::Job>& jobs, const v1::JobSpec& spe
   return same == jobs.end() ? nullptr : &*same;
 }
 
-absl::StatusOr<v1::Job> SubmitOnce(Client& client, absl::string_view prefix,
-                                   const v1::JobSpec& spec) {
+absl::StatusOr<v1::Job> SubmitOnce(Client& client, const std::vector<v1::Job>& known,
+                                   absl::string_view prefix, const v1::JobSpec& spec) {
   v1::JobSpec resolved = WithDefaults(spec);
   resolved.clear_name();
+  std::string identity = resolved.SerializeAsString();
   v1::SubmitJobRequest request;
-  request.set_request_id(absl::StrCat(prefix, "-", Sha256Hex(resolved.SerializeAsString())));
   *request.mutable_spec() = spec;
-  return client.Call(client.jobs(), &v1::JobService::Stub::SubmitJob, request);
+  while (true) {
+    request.set_request_id(absl::StrCat(prefix, "-", Sha256Hex(identity)));
+    AMC_ASSIGN_OR_RETURN(const v1::Job job,
+                         client.Call(client.jobs(), &v1::JobService::Stub::SubmitJob, request));
+    const bool is_new = std::none_of(known.begin(), known.end(),
+                                     [&](const v1::Job& other) { return other.id() == job.id(); });
+    if (is_new || Differences(job.spec(), spec).empty()) return job;
+    absl::StrAppend(&identity, job.id());
+  }
 }
 
 absl::StatusOr<v1::Job> TakeUp(Client& client, const v1::Job& job) {
@@ -98,9 +106,7 @@ absl::Status CancelOthers(Client& client, const std::vector<v1::Job>& jobs,
 }
 
 absl::StatusOr<v1::Job> FollowLocally(PrivateServer& server, const std::string& id,
-                                      JobListener* listener) {
-  FollowOptions options;
-  options.listener = listener;
+                                      FollowOptions options) {
   options.patience = kStallPatience;
   options.news = [&server] { return server.tree().TakeNews(); };
   absl::StatusOr<v1::Job> job = FollowJob(server.client(), id, options);

@@ -31,9 +31,10 @@ absl::StatusOr<std::vector<v1::Job>> ListAllJobs(Client& client);
 const v1::Job* FindSame(const std::vector<v1::Job>& jobs, const v1::JobSpec& spec);
 
 // Submits the spec as it stands. Its request id is made of `prefix` and of the spec with all
-// defaults, but for the name: submitting it again gives the same job.
-absl::StatusOr<v1::Job> SubmitOnce(Client& client, absl::string_view prefix,
-                                   const v1::JobSpec& spec);
+// defaults, but for the name: submitting it again gives the same job, unless that is one of `known`
+// whose spec has changed since (it was extended): then a new one.
+absl::StatusOr<v1::Job> SubmitOnce(Client& client, const std::vector<v1::Job>& known,
+                                   absl::string_view prefix, const v1::JobSpec& spec);
 
 // Takes up a job that was cancelled or has failed; any other stays as it is.
 absl::StatusOr<v1::Job> TakeUp(Client& client, const v1::Job& job);
@@ -42,9 +43,10 @@ absl::StatusOr<v1::Job> TakeUp(Client& client, const v1::Job& job);
 absl::Status CancelOthers(Client& client, const std::vector<v1::Job>& jobs,
                           const std::vector<std::string>& kept);
 
-// FollowJob, with the workers' news, and an end where the disk stays full. `listener` may be null.
+// FollowJob, with the workers' news, and an end where the disk stays full, whatever `options` say
+// of either.
 absl::StatusOr<v1::Job> FollowLocally(PrivateServer& server, const std::string& id,
-                                      JobListener* listener = nullptr);
+                                      FollowOptions options = {});
 
 // `status`, unless the process tree has stopped, which then is why: with what to do next.
 absl::Status OrWhyStopped(const PrivateServer& server, const absl::Status& status);

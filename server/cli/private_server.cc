@@ -40,7 +40,7 @@ absl::Status PrivateServer::Start(int64_t jobs_at_once) {
   AMC_RETURN_IF_ERROR(MakeDirectories(state_folder()));
   AMC_RETURN_IF_ERROR(MakeDirectories(log_folder()));
   AMC_ASSIGN_OR_RETURN(lock_, FolderLock::Take(state_folder() + "/lock",
-                                               "another `amc run` is working in this folder"));
+                                               "another amc command is working in this folder"));
   address_ = default_address();
   if (!CheckAddress(address_).ok()) {
     AMC_ASSIGN_OR_RETURN(socket_folder_, TempDirectory::Create("amc-run"));

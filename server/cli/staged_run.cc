@@ -6,13 +6,20 @@
 // Each stage is a job of its own, on the model that the one before has left. The same command finds
 // the finished ones in the folder and goes on with the first that is not.
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "amc/v1/inspect.pb.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "google/protobuf/util/json_util.h"
 #include "server/cli/client.h"
@@ -86,7 +93,7 @@ class StagedRun {
     AMC_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, ListAllJobs(client()));
     const v1::Job* same = FindSame(jobs, next);
     absl::StatusOr<v1::Job> job =
-        same != nullptr ? TakeUp(client(), *same) : SubmitOnce(client(), "stage", next);
+        same != nullptr ? TakeUp(client(), *same) : SubmitOnce(client(), jobs, "stage", next);
     if (!job.ok()) {
       return Annotate(InTermsOfFlags(job.status(), flags, local), absl::StrCat("stage ", number));
     }
@@ -99,7 +106,13 @@ class StagedRun {
                                Percent(args_.stages[number - 1]))
                    .c_str(),
                stderr);
-    AMC_ASSIGN_OR_RETURN(const v1::Job ended, FollowLocally(server_, job->id()));
+    FollowOptions options;
+    if (!stages_.empty()) {
+      options.beginning = absl::StrCat("stage ", stages_.size(), "'s network");
+      options.whole = stages_.front().job.original_cost();
+    }
+    AMC_ASSIGN_OR_RETURN(const v1::Job ended,
+                         FollowLocally(server_, job->id(), std::move(options)));
     AMC_RETURN_IF_ERROR(Annotate(
         JobOutcome(ended, absl::StrCat("Its history is kept; the same command tries again. Logs: ",
                                        server_.log_folder())),
@@ -135,17 +148,43 @@ class StagedRun {
     return info.measurement().kl();
   }
 
+  // The folders stage-k/ of an earlier run that had more stages.
+  absl::Status RemoveOtherStages() {
+    std::error_code error;
+    std::vector<std::filesystem::path> others;
+    for (std::filesystem::directory_iterator at(server_.folder(), error), end; !error && at != end;
+         at.increment(error)) {
+      const std::string name = at->path().filename().string();
+      int64_t number = 0;
+      if (absl::StartsWith(name, "stage-") && absl::SimpleAtoi(name.substr(6), &number) &&
+          number > static_cast<int64_t>(stages_.size())) {
+        others.push_back(at->path());
+      }
+    }
+    if (error) return ErrnoToStatus(error.value(), "list", server_.folder());
+    for (const std::filesystem::path& path : others) {
+      std::filesystem::remove_all(path, error);
+      if (error) return ErrnoToStatus(error.value(), "remove", path.string());
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status WriteResult() {
     for (size_t i = 0; i < stages_.size(); ++i) {
       AMC_RETURN_IF_ERROR(WriteResultFiles(client(), stages_[i].job,
                                            absl::StrCat(server_.folder(), "/stage-", i + 1)));
     }
     AMC_RETURN_IF_ERROR(WriteResultFiles(client(), stages_.back().job, server_.folder()));
-    std::fputs(args_.json ? StagesJson(args_.stages, stages_).c_str()
-                          : absl::StrCat("\n", StagesTable(args_.stages, stages_),
-                                         WhatIsThere(args_, server_.folder(),
-                                                     "  stage-1/ ...   the same of each stage\n"))
-                                .c_str(),
+    AMC_RETURN_IF_ERROR(RemoveOtherStages());
+    const std::string json = StagesJson(args_.stages, stages_);
+    AMC_RETURN_IF_ERROR(WriteFileAtomically(server_.folder() + "/stages.json", json));
+    std::fputs(args_.json
+                   ? json.c_str()
+                   : absl::StrCat("\n", StagesTable(args_.stages, stages_),
+                                  WhatIsThere(args_, server_.folder(),
+                                              "  stage-1/ ...   the same of each stage\n"
+                                              "  stages.json    what each stage has come to\n"))
+                         .c_str(),
                stdout);
     return absl::OkStatus();
   }

@@ -47,6 +47,8 @@ v1::JobSpec SpecOfStage(const v1::JobSpec& spec, const std::vector<double>& stag
     return stage;
   }
   stage.set_model(parent->result().model());
+  stage.mutable_search()->clear_learn_from();
+  stage.mutable_search()->mutable_evolution()->clear_start_policy();
   const int64_t original = CostOf(first->original_cost(), stage.budget().resource());
   stage.mutable_budget()->set_absolute(
       static_cast<int64_t>(std::floor(stages[index] * static_cast<double>(original))));

@@ -37,16 +37,16 @@ def interval(value, scale=1.0, digits=3):
 
 def show(row, found):
     """A Markdown table: each agent, and how the first one differs from it."""
-    first = found["agents"][0]["name"]
+    first = found["agents"][0]["agent"]
     differences = {d["other"]: d for d in found["differences"]}
     print(f"\n### {row} of the MACs ({found['images']} report images)\n")
     print(f"| agent | seeds | evaluations | reward | top-1 drop | KL | {first} minus it: KL (95%) | top-1 points (95%) |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for agent in found["agents"]:
-        difference = differences.get(agent["name"])
+        difference = differences.get(agent["agent"])
         kl = interval(difference["kl"], digits=4) if difference else ""
         top1 = interval(difference["top1"], digits=2) if difference else ""
-        print(f"| {agent['name']} | {len(agent['runs'])} | {agent['spent']:.1f} | {agent['reward']:.4f} "
+        print(f"| {agent['agent']} | {len(agent['runs'])} | {agent['spent']:.1f} | {agent['reward']:.4f} "
               f"| {agent['top1_drop']['mean']:.2f} | {agent['kl']['mean']:.4f} | {kl} | {top1} |")
 
 

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import unittest
 
@@ -91,6 +92,36 @@ class CompareTest(TinyCase):
         new = {run["job"] for agent in more["agents"] for run in agent["runs"]} - jobs
         self.assertEqual(len(new), 1)
 
+    def test_another_comparison_is_replaced_by_force_alone(self):
+        out = f"{self.dir}/out"
+        self.ok(*comparison(self.model, self.pack, out, agents="uniform,random:2", seeds=1))
+        other = [word if word != "0.5" else "0.6" for word in comparison(self.model, self.pack, out, agents="uniform")]
+        before = read(f"{out}/compare.json")
+        said = self.fails(2, "budget.ratio 0.5, this command says 0.6", *other)
+        self.assertIn("--force", said)
+        self.assertEqual(read(f"{out}/compare.json"), before)
+        self.assertEqual(sorted(os.listdir(f"{out}/outcomes")), ["random-2.npy", "uniform.npy"])
+        self.ok(*other, "--force")
+        self.assertEqual(json.loads(read(f"{out}/compare.json"))["budget"]["ratio"], 0.6)
+        self.assertEqual(os.listdir(f"{out}/outcomes"), ["uniform.npy"])
+
+    def test_an_agent_that_fails_leaves_the_others_their_results(self):
+        out = f"{self.dir}/out"
+        self.fails(1, "dp:EVALUATIONS", *comparison(self.model, self.pack, out, agents="uniform,dp:1"))
+        command = Background(self.dir, "compare",
+                             *comparison(self.model, self.pack, out, agents="uniform,random:5000", seeds=1))
+        command.wait_for("of 2 jobs")
+        jobs = self.json("jobs", "--dir", out)["jobs"]
+        victim = [job["id"] for job in jobs if job["spec"]["search"]["agent"] == "random"]
+        self.ok("cancel", victim[0], "--server", f"unix:{out}/.amc/socket")
+        self.assertEqual(command.process.wait(60), 1)
+        said = command.output()
+        self.assertIn(f"random:5000: job {victim[0]} was cancelled", said)
+        self.assertIn("random:EVALUATIONS", said)
+        self.assertEqual([row["agent"] for row in rows_of(out)], ["uniform"])
+        self.assertEqual(len(json.loads(read(f"{out}/compare.json"))["agents"]), 1)
+        command.file.close()
+
     def test_refuses_at_once_what_it_cannot_do(self):
         base = ["compare", self.model, "--data", self.pack, "--budget", "0.5", "-o", f"{self.dir}/out"]
         self.fails(2, "\"nobody\" is none of hybrid", *base, "--agents", "nobody")
@@ -109,7 +140,9 @@ class StagesTest(TinyCase):
         for said in ("original", "1: 60.0%", "2: 40.0%", "KL from the original", "stage-1/"):
             self.assertIn(said, shown)
         macs = int(self.json("inspect", self.model)["macs"])
-        stages = json.loads(self.ok(*command, "--json"))["stages"]
+        printed = self.ok(*command, "--json")
+        self.assertEqual(read(f"{out}/stages.json"), printed)
+        stages = json.loads(printed)["stages"]
         self.assertEqual([stage["ratio"] for stage in stages], [0.6, 0.4])
         for stage in stages:
             self.assertLessEqual(int(stage["result"]["compressed"]["cost"]["macs"]), stage["ratio"] * macs)
@@ -121,6 +154,12 @@ class StagesTest(TinyCase):
                             "--threads", 1)
         self.assertAlmostEqual(against["measurement"]["kl"], stages[1]["kl_from_original"], places=6)
         self.assertEqual(stages[0]["kl_from_original"], stages[0]["result"]["compressed"]["kl"])
+        # The first stage alone, which is done: nothing of the second is left.
+        fewer = [{"0.6,0.4": "0.6", 5: 3}.get(word, word) for word in command]
+        self.ok(*fewer, "--force")
+        self.assertTrue(os.path.exists(f"{out}/stage-1"))
+        self.assertFalse(os.path.exists(f"{out}/stage-2"))
+        self.assertEqual(len(json.loads(read(f"{out}/stages.json"))["stages"]), 1)
 
     def test_goes_on_in_the_stage_where_it_stopped(self):
         out = f"{self.dir}/out"
@@ -132,6 +171,9 @@ class StagesTest(TinyCase):
         again = amc(*command)
         self.assertEqual(again.returncode, 0, again.stderr)
         self.assertNotIn("stage 1 of 2", again.stderr)
+        self.assertIn("stage 1's network: top-1", again.stderr)
+        for share in re.findall(r"MACs ([0-9.]+)%", again.stderr):
+            self.assertLessEqual(float(share), 40)  # of the first original
         self.assertEqual(len(self.json("jobs", "--dir", out)["jobs"]), 2)
         self.fails(2, "--force", *[word if word != "0.6,0.4" else "0.7,0.4" for word in command])
 
@@ -140,6 +182,16 @@ class StagesTest(TinyCase):
         self.fails(2, "0.5 after 0.25", *base, "--stages", "0.25,0.5")
         self.fails(2, "--stages", *base, "--stages", "0.5,0.25", "--budget", "0.5")
         self.assertFalse(os.path.exists(f"{self.dir}/out"))
+
+
+class ExtendedTest(TinyCase):
+    def test_a_job_that_was_extended_is_not_taken_for_the_shorter_one(self):
+        out = f"{self.dir}/out"
+        for episodes, jobs, more in ((2, 1, []), (3, 1, []), (2, 2, ["--force"])):
+            self.ok("run", self.model, "--data", self.pack, "--budget", "0.5", "--agent", "random", "--episodes", episodes,
+                    *SMALL, "-o", out, *more)
+            self.assertEqual(len(read(f"{out}/history.jsonl").splitlines()), episodes)
+            self.assertEqual(len(self.json("jobs", "--dir", out)["jobs"]), jobs)
 
 
 class SensitivityTest(TinyCase):

@@ -218,7 +218,7 @@ class RunTest(TinyCase):
         run = Background(self.dir, "run", *search(self.model, self.pack, out))
         wait_until(lambda: os.path.exists(f"{out}/.amc/lock"), 20, "the lock")
         time.sleep(0.2)
-        self.fails(1, "another `amc run` is working in this folder", *search(self.model, self.pack, out))
+        self.fails(1, "another amc command is working in this folder", *search(self.model, self.pack, out))
         run.stop(signal.SIGINT)
 
     def test_history_reads_a_run_under_way(self):

@@ -1,7 +1,10 @@
 // Searches that measure more than whole candidates: probes, cheaper episodes, series, histories of
 // earlier jobs.
+#include <atomic>
 #include <set>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/rpc/status_convert.h"
@@ -21,6 +24,7 @@ class PlannedSearchTest : public ServerTest {
     v1::JobSpec spec = Spec(episodes);
     spec.mutable_search()->set_agent(agent);
     spec.mutable_search()->mutable_probes()->set_images(8);
+    spec.mutable_search()->mutable_ddpg()->set_hidden(16);
     spec.mutable_search()->mutable_probes()->set_ratios(2);
     spec.mutable_evaluation()->set_recalibration_images(8);
     return spec;
@@ -120,6 +124,38 @@ TEST_F(PlannedSearchTest, GoesOnWithMoreEvaluations) {
     EXPECT_GE(longer.best_reward(), first.best_reward());
     EXPECT_LE(longer.evaluations_spent(), 110 + 1e-6);
   }
+}
+
+// What was drawn last for fewer evaluations and not committed may be drawn otherwise now.
+TEST_F(PlannedSearchTest, GoesOnWithMoreEvaluationsFromTheMiddleOfAGeneration) {
+  v1::JobSpec spec = SpecOf("hybrid");
+  spec.mutable_search()->set_parallel_episodes(8);
+  spec.mutable_search()->mutable_probes()->set_ratios(6);
+  const std::string id = Submit(spec, "r")->id();
+  std::atomic<int> measured = 0;
+  {
+    FakeWorker worker(channel_, "tired", [&measured](const v1::Lease& lease) {
+      if (lease.kind() == v1::TASK_KIND_EVALUATE && ++measured > 3) return FakeWorker::Outcome();
+      return FakeWorker::Measure(lease);
+    });
+    while (measured <= 3) absl::SleepFor(absl::Milliseconds(10));
+  }
+  v1::Job job;
+  {
+    v1::CancelJobRequest request;
+    request.set_id(id);
+    grpc::ClientContext context;
+    ASSERT_TRUE(jobs_->CancelJob(&context, request, &job).ok());
+    ASSERT_EQ(job.episodes_done(), 0);
+  }
+  v1::ResumeJobRequest request;
+  request.set_id(id);
+  request.set_more_episodes(100);
+  grpc::ClientContext context;
+  ASSERT_TRUE(jobs_->ResumeJob(&context, request, &job).ok());
+  FakeWorker worker(channel_, "fresh");
+  job = WaitForEnd(id);
+  EXPECT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
 }
 
 TEST_F(PlannedSearchTest, FinishesEveryNetworkOfASeries) {

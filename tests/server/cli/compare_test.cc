@@ -5,12 +5,14 @@
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "base/npy.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
 #include "server/cli/compare_agents.h"
+#include "server/cli/compare_folder.h"
 #include "server/cli/comparison.h"
 #include "server/cli/comparison_progress.h"
 #include "server/cli/comparison_text.h"
@@ -28,6 +30,68 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+v1::Job JobOf(const std::string& id, const std::string& agent, int64_t episodes, double budget,
+              v1::JobState state) {
+  v1::Job job;
+  job.set_id(id);
+  job.set_state(state);
+  job.mutable_spec()->mutable_search()->set_agent(agent);
+  job.mutable_spec()->mutable_search()->set_seed(3);
+  job.mutable_spec()->mutable_search()->set_episodes(episodes);
+  job.mutable_spec()->mutable_budget()->set_ratio(budget);
+  return job;
+}
+
+TEST(CompareFolderTest, OnlyAgentSeedAndEpisodesMayDiffer) {
+  const v1::Job job = JobOf("a", "random", 7, 0.5, v1::JOB_STATE_SUCCEEDED);
+  v1::JobSpec spec;
+  spec.mutable_budget()->set_ratio(0.5);
+  EXPECT_THAT(DifferencesFromComparison(job.spec(), spec), IsEmpty());
+  spec.mutable_budget()->set_ratio(0.25);
+  spec.set_model("other");
+  EXPECT_THAT(
+      DifferencesFromComparison(job.spec(), spec),
+      ElementsAre("model , this command says other", "budget.ratio 0.5, this command says 0.25"));
+}
+
+TEST(CompareFolderTest, RefusesWhatItWouldTakeFromAnother) {
+  const auto temp = TempDirectory::Create();
+  ASSERT_TRUE(temp.ok()) << temp.status();
+  const std::string& folder = temp->path();
+  v1::JobSpec spec;
+  spec.mutable_budget()->set_ratio(0.5);
+  const v1::Job ours = JobOf("ours", "random", 7, 0.5, v1::JOB_STATE_SEARCHING);
+  const v1::Job ended = JobOf("ended", "dp", 9, 0.4, v1::JOB_STATE_SUCCEEDED);
+  v1::Job running = ended;
+  running.set_state(v1::JOB_STATE_QUEUED);
+  EXPECT_TRUE(CheckComparable(folder, {}, spec).ok());
+  EXPECT_TRUE(CheckComparable(folder, {ours, ended}, spec).ok());
+  const absl::Status refused = CheckComparable(folder, {ours, running}, spec);
+  EXPECT_EQ(ExitCodeOf(refused), kExitUsage);
+  EXPECT_THAT(Message(refused), HasSubstr("job ended (queued) of something else: budget.ratio 0.4, "
+                                          "this command says 0.5"));
+
+  ASSERT_TRUE(WriteFileAtomically(folder + "/compare.json", "{\"job\": \"ours\"}").ok());
+  EXPECT_TRUE(CheckComparable(folder, {ours, ended}, spec).ok());
+  ASSERT_TRUE(WriteFileAtomically(folder + "/compare.json", "{\"job\": \"ended\"}").ok());
+  EXPECT_THAT(Message(CheckComparable(folder, {ours, ended}, spec)),
+              HasSubstr("job ended (succeeded, in its compare.json)"));
+}
+
+TEST(CompareFolderTest, RemovesOutcomesOfOthersAlone) {
+  const auto temp = TempDirectory::Create();
+  ASSERT_TRUE(temp.ok()) << temp.status();
+  const std::string& folder = temp->path();
+  for (const char* name : {"/kept.npy", "/other.npy", "/notes.txt"}) {
+    ASSERT_TRUE(WriteFileAtomically(folder + name, "x").ok());
+  }
+  ASSERT_TRUE(RemoveOtherOutcomes(folder, {folder + "/kept.npy"}).ok());
+  EXPECT_TRUE(ReadFile(folder + "/kept.npy").ok());
+  EXPECT_TRUE(ReadFile(folder + "/notes.txt").ok());
+  EXPECT_TRUE(absl::IsNotFound(ReadFile(folder + "/other.npy").status()));
+  EXPECT_FALSE(RemoveOtherOutcomes(folder + "/none", {}).ok());
+}
 
 TEST(ComparedAgentsTest, NameOrNameAndEvaluations) {
   const auto agents = ParseComparedAgents("hybrid,random:400,uniform", 200, 5);

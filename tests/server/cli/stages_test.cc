@@ -92,6 +92,8 @@ TEST(StagesTest, BudgetsAreOfTheFirstOriginalAndEvaluationsAreShared) {
   spec.set_model("original");
   spec.mutable_search()->set_episodes(20);
   spec.mutable_budget()->set_ratio(0.5);
+  spec.mutable_search()->add_learn_from("earlier");
+  spec.mutable_search()->mutable_evolution()->mutable_start_policy()->add_decisions();
   const std::vector<double> stages = {0.5, 0.25, 0.1};
   v1::Job first, second;
   first.mutable_original_cost()->set_macs(1003);
@@ -105,10 +107,14 @@ TEST(StagesTest, BudgetsAreOfTheFirstOriginalAndEvaluationsAreShared) {
   EXPECT_EQ(one.budget().ratio(), 0.5);
   EXPECT_EQ(one.search().episodes(), 7);
   EXPECT_EQ(one.name(), "net stage 1");
+  EXPECT_EQ(one.search().learn_from_size(), 1);
+  EXPECT_TRUE(one.search().evolution().has_start_policy());
   const v1::JobSpec two = SpecOfStage(spec, stages, 1, &first, &first);
   EXPECT_EQ(two.model(), "half");
   EXPECT_EQ(two.budget().absolute(), 250);  // floor(0.25 * 1003)
   EXPECT_EQ(two.search().episodes(), 7);
+  EXPECT_EQ(two.search().learn_from_size(), 0);
+  EXPECT_FALSE(two.search().evolution().has_start_policy());
   spec.mutable_budget()->set_resource(v1::RESOURCE_PARAMS);
   const v1::JobSpec three = SpecOfStage(spec, stages, 2, &first, &second);
   EXPECT_EQ(three.model(), "quarter");
