@@ -55,7 +55,8 @@ class Agent {
   // within budget. `left` is what the search may still spend in full evaluations, this episode
   // included and what was drawn before it in this generation taken off. InvalidArgument if `env`
   // has another shape than the one the agent was made for; OutOfRange for a number that is negative
-  // or not available.
+  // or not available; NotFound where it turns out that there is nothing new to say, which ends the
+  // search.
   virtual absl::StatusOr<Episode> Propose(Environment& env, int64_t number, double left) = 0;
 
   // Takes the reward of an episode that this agent (or a restored copy) proposed. InvalidArgument

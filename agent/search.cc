@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "agent/fit.h"
 #include "base/bytes.h"
 #include "base/status_macros.h"
 
@@ -16,14 +17,18 @@ constexpr absl::string_view kMagic = "AMCS";
 constexpr uint32_t kVersion = 2;    // 1: every episode was a candidate and cost 1
 constexpr double kRounding = 1e-6;  // that sums of prices may be off
 
-// Of a candidate at the budget, all of it a fraction of the original's MACs whatever the resource.
+// MACs of a candidate at the budget; where that is on parameters, of the uniform one.
+double CandidateMacs(const Environment& env) {
+  Fit fit(env);
+  const Cost whole = env.cost_model().Evaluate(fit.kept());
+  if (fit.fits()) return static_cast<double>(whole.macs);
+  if (env.resource() == Resource::kMacs) return static_cast<double>(env.budget());
+  fit.ScaleToBudget(std::vector<double>(fit.kept().size(), 1.0));
+  return static_cast<double>(env.cost_model().Evaluate(fit.kept()).macs);
+}
+
 int64_t FullEvaluationWork(const Environment& env, int64_t images) {
-  const std::vector<int64_t> whole = env.lattice().Maximum();
-  const Cost cost = env.cost_model().Evaluate(whole);
-  const double share = std::min(
-      1.0, static_cast<double>(env.budget()) / static_cast<double>(cost.of(env.resource())));
-  return std::max<int64_t>(
-      1, std::llround(share * static_cast<double>(cost.macs) * static_cast<double>(images)));
+  return std::max<int64_t>(1, std::llround(CandidateMacs(env) * static_cast<double>(images)));
 }
 
 void SaveCost(const Cost& cost, ByteWriter& writer) {
@@ -131,12 +136,17 @@ Search::Search(std::unique_ptr<Environment> env, SearchOptions options,
       evaluation_work_(FullEvaluationWork(
           *env_, options_.agent_options.reward_images + options_.agent_options.overhead_images)) {}
 
+// Whatever its MACs, a policy within budget costs its share of the images.
 double Search::Price(const Episode& episode) const {
   const int64_t all = options_.agent_options.reward_images;
   if (episode.kind == EpisodeKind::kCandidate || all == 0) return 1;
+  const int64_t more = options_.agent_options.overhead_images;
   const int64_t images = episode.images > 0 ? std::min(episode.images, all) : all;
-  return static_cast<double>(images + options_.agent_options.overhead_images) *
-         static_cast<double>(episode.cost.macs) / static_cast<double>(evaluation_work_);
+  if (episode.cost.of(env_->resource()) <= env_->budget()) {
+    return static_cast<double>(images + more) / static_cast<double>(all + more);
+  }
+  return static_cast<double>(images + more) * static_cast<double>(episode.cost.macs) /
+         static_cast<double>(evaluation_work_);
 }
 
 double Search::Price(const Episode& episode, const Measurement& measurement) const {
@@ -155,7 +165,9 @@ absl::StatusOr<std::vector<Episode>> Search::Draw() {
   double left = static_cast<double>(options_.episodes) - spent_;
   std::vector<Episode> generation;
   for (int64_t i = 0; i < most && left > 0; ++i) {
-    AMC_ASSIGN_OR_RETURN(Episode episode, agent_->Propose(*env_, next_ + i, left));
+    absl::StatusOr<Episode> proposed = agent_->Propose(*env_, next_ + i, left);
+    if (absl::IsNotFound(proposed.status())) break;  // it has nothing new to say
+    AMC_ASSIGN_OR_RETURN(Episode episode, std::move(proposed));
     const double price = Price(episode);
     if (price > left + kRounding) break;
     left -= price;

@@ -87,14 +87,14 @@ class Search {
  private:
   Search(std::unique_ptr<Environment> env, SearchOptions options, std::unique_ptr<Agent> agent);
 
-  std::unique_ptr<Environment> env_;
-  SearchOptions options_;
-  std::unique_ptr<Agent> agent_;
   // What an episode costs in full evaluations: at most, and as measured (at most where the work is
   // not known, as of an infeasible one).
   double Price(const Episode& episode) const;
   double Price(const Episode& episode, const Measurement& measurement) const;
 
+  std::unique_ptr<Environment> env_;
+  SearchOptions options_;
+  std::unique_ptr<Agent> agent_;
   const int64_t evaluation_work_;
   int64_t next_ = 0;
   double spent_ = 0;
