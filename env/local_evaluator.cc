@@ -55,6 +55,9 @@ absl::StatusOr<std::unique_ptr<LocalEvaluator>> LocalEvaluator::Create(
   const auto start = std::chrono::steady_clock::now();
   auto evaluator = std::unique_ptr<LocalEvaluator>(new LocalEvaluator(graph, pack, options));
   AMC_ASSIGN_OR_RETURN(evaluator->grouping_, BuildGroups(graph));
+  evaluator->prefixes_ =
+      std::make_unique<PrefixCaches>(graph, FirstNodes(evaluator->grouping_), pack, Split::kReward,
+                                     options.prune.exec, kPrefixBytes);
   AMC_ASSIGN_OR_RETURN(evaluator->pruner_,
                        Pruner::Create(graph, evaluator->grouping_, pack, options.prune));
   AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(graph));
@@ -141,14 +144,7 @@ absl::StatusOr<Rebuilt> LocalEvaluator::Rebuild(absl::Span<const int64_t> kept,
 
 absl::StatusOr<PrefixStart> LocalEvaluator::StartOf(const Graph& network, int64_t images) {
   if (images > kMostPrefixImages) return PrefixStart();
-  if (prefix_ == nullptr || prefix_->images() != images) {
-    auto other = std::make_unique<PrefixCache>(graph_, FirstNodes(grouping_), pack_, Split::kReward,
-                                               images, options_.prune.exec, kPrefixBytes);
-    // What is kept gives way only to what can be used.
-    if (other->plan().StartWithin(CommonPrefix(graph_, network)) == 0) return PrefixStart();
-    prefix_ = std::move(other);
-  }
-  return prefix_->StartOf(network);
+  return prefixes_->StartOf(network, images);
 }
 
 }  // namespace amc

@@ -8,7 +8,7 @@
 #include "env/evaluator.h"
 #include "env/exec/data_pack.h"
 #include "env/exec/evaluate.h"
-#include "env/exec/prefix_cache.h"
+#include "env/exec/prefix_caches.h"
 #include "env/graph/graph.h"
 #include "env/graph/groups.h"
 #include "env/prune/pruner.h"
@@ -28,9 +28,10 @@ struct LocalEvaluatorOptions {
   double finetune_learning_rate = 0.01;
 };
 
-// Keeps the original's logits on the reward split, the pruner's statistics and, for the number of
-// images that was last asked for, activations of the original (up to 256 MiB): candidates on at
-// most kMostPrefixImages that keep the first groups whole start from these. Thread-compatible.
+// Keeps the original's logits on the reward split, the pruner's statistics and, for the numbers of
+// images that were last asked for, activations of the original (up to 256 MiB in all): candidates
+// on at most kMostPrefixImages that keep the first groups whole start from these.
+// Thread-compatible.
 class LocalEvaluator : public Evaluator {
  public:
   static constexpr int64_t kMostPrefixImages = 1000;  // probes and screening, not whole splits
@@ -72,7 +73,7 @@ class LocalEvaluator : public Evaluator {
   Distiller distiller_;
   Measurement baseline_;
   std::vector<float> reference_logits_;
-  std::unique_ptr<PrefixCache> prefix_;  // null before the first candidate on few images
+  std::unique_ptr<PrefixCaches> prefixes_;  // of the reward split
 };
 
 }  // namespace amc

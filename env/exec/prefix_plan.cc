@@ -104,7 +104,8 @@ PrefixPlan::PrefixPlan(const Graph& graph, absl::Span<const size_t> cuts, int64_
     }
   }
   for (const TensorId output : graph.outputs) dead[Index(output)] = graph.nodes.size() + 1;
-  int64_t left = max_bytes / static_cast<int64_t>(sizeof(float)) / images;  // values of one image
+  const int64_t bytes_per_value = static_cast<int64_t>(sizeof(float)) * images;
+  int64_t left = max_bytes / bytes_per_value;  // values of one image
   std::set<TensorId> kept;
   std::vector<size_t> latest_first(cuts.begin(), cuts.end());
   std::sort(latest_first.rbegin(), latest_first.rend());
@@ -124,6 +125,7 @@ PrefixPlan::PrefixPlan(const Graph& graph, absl::Span<const size_t> cuts, int64_
     }
     if (!fits || alive.empty()) continue;
     left -= more;
+    bytes_ += more * bytes_per_value;
     kept.insert(alive.begin(), alive.end());
     alive_[cut] = std::move(alive);
   }

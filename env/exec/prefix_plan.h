@@ -40,10 +40,12 @@ class PrefixPlan {
   // The same of all cuts, without repetition.
   const std::vector<TensorId>& kept() const { return kept_; }
   std::vector<size_t> cuts() const;
+  int64_t bytes() const { return bytes_; }  // of all activations that are kept
 
  private:
   std::map<size_t, std::vector<TensorId>> alive_;  // by cut
   std::vector<TensorId> kept_;
+  int64_t bytes_ = 0;
 };
 
 }  // namespace amc

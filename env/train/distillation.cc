@@ -41,6 +41,29 @@ torch::Tensor MeanDivergence(const torch::Tensor& reference, const torch::Tensor
   return (log_p.exp() * (log_p - at::log_softmax(logits, 1))).sum(1).mean();
 }
 
+// The images of one step after the other: passes over [0, size), each in an order of its own.
+class Batches {
+ public:
+  Batches(uint64_t seed, int64_t size, int64_t batch_size)
+      : rng_(seed, kOrderStream), size_(size), batch_size_(batch_size) {}
+
+  std::vector<int64_t> Next() {
+    std::vector<int64_t> images;
+    while (static_cast<int64_t>(images.size()) < batch_size_) {
+      if (order_.empty()) order_ = rng_.Permutation(size_);
+      images.push_back(order_.back());
+      order_.pop_back();
+    }
+    return images;
+  }
+
+ private:
+  Rng rng_;
+  const int64_t size_;
+  const int64_t batch_size_;
+  std::vector<int64_t> order_;  // the rest of this pass, the next one last
+};
+
 }  // namespace
 
 std::vector<float> Distiller::Load(const std::vector<int64_t>& images) const {
@@ -56,16 +79,17 @@ int64_t Distiller::held_out() const {
   return std::min(kMostHeldOut, pack_.size(Split::kReconstruction) / 5);
 }
 
+int64_t Distiller::learnt() const { return pack_.size(Split::kReconstruction) - held_out(); }
+
 absl::StatusOr<std::vector<float>> Distiller::HeldOutLogits(const Graph& graph) const {
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
                        Network::Create(graph, options_.exec));
-  const int64_t begin = pack_.size(Split::kReconstruction) - held_out();
   std::vector<float> logits;
   for (int64_t first = 0; first < held_out(); first += options_.exec.batch_size) {
     const int64_t count = std::min(options_.exec.batch_size, held_out() - first);
     AMC_ASSIGN_OR_RETURN(
         const std::vector<float> rows,
-        network->Run(pack_.Images(Split::kReconstruction, begin + first, count), count));
+        network->Run(pack_.Images(Split::kReconstruction, learnt() + first, count), count));
     logits.insert(logits.end(), rows.begin(), rows.end());
   }
   return logits;
@@ -85,26 +109,34 @@ absl::StatusOr<double> Distiller::HeldOutKl(const Graph& graph) {
                 static_cast<int64_t>(held_out_logits_.size()) / held_out());
 }
 
-// Draws the batches, one pass over the shuffled images after the other, and asks the original.
+// Asks the original about the batches of the first pass, which has every image that any step draws.
+// An image keeps the answer that it got there, however often it is drawn again: in another batch of
+// as many images it would be the same.
 absl::Status Distiller::Prepare() {
-  if (!lessons_.empty()) return absl::OkStatus();
+  if (!answers_.empty()) return absl::OkStatus();
   AMC_RETURN_IF_ERROR(CheckOptions(options_));
-  const int64_t size = pack_.size(Split::kReconstruction) - held_out();
-  if (size < 1) return absl::InvalidArgumentError("fine-tuning: the reconstruction split is empty");
+  if (learnt() < 1) {
+    return absl::InvalidArgumentError("fine-tuning: the reconstruction split is empty");
+  }
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
                        Network::Create(original_, options_.exec));
-  Rng rng(options_.seed, kOrderStream);
-  std::vector<int64_t> order;
-  std::vector<Lesson> lessons(static_cast<size_t>(options_.steps));
-  for (Lesson& lesson : lessons) {
-    while (static_cast<int64_t>(lesson.images.size()) < options_.batch_size) {
-      if (order.empty()) order = rng.Permutation(size);
-      lesson.images.push_back(order.back());
-      order.pop_back();
+  std::vector<std::vector<float>> answers(static_cast<size_t>(learnt()));
+  Batches batches(options_.seed, learnt(), options_.batch_size);
+  int64_t asked = 0;
+  for (int64_t step = 0; step < options_.steps && asked < learnt(); ++step) {
+    const std::vector<int64_t> images = batches.Next();
+    AMC_ASSIGN_OR_RETURN(const std::vector<float> logits,
+                         network->Run(Load(images), options_.batch_size));
+    const size_t classes = logits.size() / images.size();
+    for (size_t i = 0; i < images.size(); ++i) {
+      std::vector<float>& answer = answers[static_cast<size_t>(images[i])];
+      if (!answer.empty()) continue;
+      const auto row = logits.begin() + static_cast<int64_t>(i * classes);
+      answer.assign(row, row + static_cast<int64_t>(classes));
+      ++asked;
     }
-    AMC_ASSIGN_OR_RETURN(lesson.logits, network->Run(Load(lesson.images), options_.batch_size));
   }
-  lessons_ = std::move(lessons);
+  answers_ = std::move(answers);
   return absl::OkStatus();
 }
 
@@ -124,22 +156,28 @@ absl::StatusOr<Graph> Distiller::Tune(const Graph& graph) {
     TrainOptions schedule;
     schedule.learning_rate = options_.learning_rate;
     schedule.warmup_epochs = 0;
+    Batches batches(options_.seed, learnt(), options_.batch_size);
     for (int64_t step = 0; step < options_.steps; ++step) {
-      Lesson& lesson = lessons_[static_cast<size_t>(step)];
+      const std::vector<int64_t> images = batches.Next();
       for (torch::optim::OptimizerParamGroup& group : optimizer.param_groups()) {
         static_cast<torch::optim::SGDOptions&>(group.options())
             .lr(ScheduledLearningRate(schedule, step, options_.steps, 1));
       }
       for (torch::Tensor& parameter : parameters) parameter.mutable_grad() = torch::Tensor();
-      std::vector<float> pixels = Load(lesson.images);
+      std::vector<float> pixels = Load(images);
+      std::vector<float> answers;
+      for (const int64_t image : images) {
+        const std::vector<float>& answer = answers_[static_cast<size_t>(image)];
+        answers.insert(answers.end(), answer.begin(), answer.end());
+      }
       const torch::Tensor input = at::from_blob(
           pixels.data(), {options_.batch_size, pack_.channels(), pack_.height(), pack_.width()},
           at::kFloat);
       const torch::Tensor reference =
-          at::from_blob(lesson.logits.data(),
-                        {options_.batch_size,
-                         static_cast<int64_t>(lesson.logits.size()) / options_.batch_size},
-                        at::kFloat)
+          at::from_blob(
+              answers.data(),
+              {options_.batch_size, static_cast<int64_t>(answers.size()) / options_.batch_size},
+              at::kFloat)
               .to(device);
       AMC_ASSIGN_OR_RETURN(const torch::Tensor logits, network->Forward(input));
       MeanDivergence(reference, logits).backward();

@@ -38,11 +38,13 @@ class Distiller {
   Distiller(const Graph& original, const DataPack& pack, const DistillOptions& options)
       : original_(original), pack_(pack), options_(options) {}
 
-  // `graph` after the steps, on float32. The first call asks the original, once for all. A function
-  // of the constructor's arguments and `graph`, bit for bit on one thread. A loss that is not
-  // finite makes weights that are not: the network's logits will tell. InvalidArgument if an option
-  // makes no sense or the reconstruction split is empty; errors of TorchNetwork; Cancelled by an
-  // InterruptScope (base/interrupt.h), and then it keeps nothing half-done.
+  // `graph` after the steps, on float32. The first call asks the original, once for all, about the
+  // images that the steps will use: its time and memory are bounded by the split, whatever their
+  // number. A function of the constructor's arguments and `graph`, bit for bit on one thread. A
+  // loss that is not finite makes weights that are not: the network's logits will tell.
+  // InvalidArgument if an option makes no sense or the reconstruction split is empty; errors of
+  // TorchNetwork; Cancelled by an InterruptScope (base/interrupt.h), and then it keeps nothing
+  // half-done.
   absl::StatusOr<Graph> Tune(const Graph& graph);
 
   // How far `graph` is from the original on images that no step learns from, in nats: mean
@@ -54,11 +56,7 @@ class Distiller {
   int64_t held_out() const;
 
  private:
-  struct Lesson {
-    std::vector<int64_t> images;  // of the reconstruction split
-    std::vector<float> logits;    // the original's, images x classes
-  };
-
+  int64_t learnt() const;  // images of the split that steps may draw
   absl::Status Prepare();
   std::vector<float> Load(const std::vector<int64_t>& images) const;
   absl::StatusOr<std::vector<float>> HeldOutLogits(const Graph& graph) const;
@@ -66,8 +64,8 @@ class Distiller {
   const Graph& original_;
   const DataPack& pack_;
   const DistillOptions options_;
-  std::vector<Lesson> lessons_;         // one for each step, once prepared
-  std::vector<float> held_out_logits_;  // the original's, once asked
+  std::vector<std::vector<float>> answers_;  // the original's logits by image, once prepared
+  std::vector<float> held_out_logits_;       // the original's, once asked
 };
 
 }  // namespace amc

@@ -213,6 +213,44 @@ TEST_F(LocalEvaluatorTest, StartingLaterShowsNowhere) {
   }
 }
 
+// Counts the reward images that are read.
+class CountingPack : public RandomPack {
+ public:
+  using RandomPack::RandomPack;
+  std::vector<float> Images(Split split, int64_t first, int64_t count) const override {
+    if (split == Split::kReward) read_ += count;
+    return RandomPack::Images(split, first, count);
+  }
+  int64_t read() const { return read_; }
+
+ private:
+  mutable int64_t read_ = 0;
+};
+
+TEST_F(LocalEvaluatorTest, NumbersOfImagesInTurnsDoNotPushEachOtherOut) {
+  const CountingPack pack(120, 3, 8, 2);
+  const auto make = [&] { return *LocalEvaluator::Create(builder_.graph, pack, options_); };
+  const auto evaluator = make();
+  const std::vector<int64_t> counts = {70, 50, 90};
+  std::vector<std::vector<Measurement>> in_turns(counts.size());
+  for (int round = 0; round < 3; ++round) {
+    const int64_t before = pack.read();
+    for (size_t i = 0; i < counts.size(); ++i) {
+      in_turns[i].push_back(
+          *evaluator->EvaluateOne({CutOne(*evaluator, 1), counts[i]}, Reconstruction::kFast));
+    }
+    // What starts at a cut reads no image but those that the original passes once.
+    EXPECT_EQ(pack.read() - before, round == 0 ? 70 + 50 + 90 : 0) << round;
+  }
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const auto alone = make();
+    for (const Measurement& measured : in_turns[i]) {
+      EXPECT_TRUE(SameMeasurement(
+          measured, *alone->EvaluateOne({CutOne(*alone, 1), counts[i]}, Reconstruction::kFast)));
+    }
+  }
+}
+
 TEST_F(LocalEvaluatorTest, TheFirstBadPolicyEndsTheGeneration) {
   const auto evaluator = Make();
   Policy unknown;

@@ -2,10 +2,12 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "env/exec/evaluate.h"
 #include "env/exec/prefix_cache.h"
+#include "env/exec/prefix_caches.h"
 #include "env/exec/prefix_plan.h"
 #include "env/graph/zoo.h"
 #include "env/prune/surgery.h"
@@ -217,6 +219,52 @@ TEST(PrefixCacheCutTest, MayLieBetweenALayerAndWhatWritesOverItsOutput) {
       EXPECT_EQ(Measure(changed, pack, {}, start).logits, whole.logits) << cut;
     }
   }
+}
+
+// Counts the images that are read.
+class CountingPack : public RandomPack {
+ public:
+  using RandomPack::RandomPack;
+  std::vector<float> Images(Split split, int64_t first, int64_t count) const override {
+    read_ += count;
+    return RandomPack::Images(split, first, count);
+  }
+  int64_t TakeRead() const { return std::exchange(read_, 0); }
+
+ private:
+  mutable int64_t read_ = 0;
+};
+
+TEST(PrefixCachesTest, KeepTheLastUsedOnesThatFitTogether) {
+  const Graph graph = Residual().builder.graph;
+  Graph early = graph, late = graph;
+  Double(early, early.nodes[0].inputs[1]);
+  Double(late, late.nodes[9].inputs[1]);
+  constexpr int64_t kBytes = 4 * 8 * 8 * 4;  // of one image before the second convolution
+  constexpr int64_t kMost = 14 * kBytes;
+  const CountingPack pack(8, 3, 8, 2);
+  PrefixCaches caches(graph, {3}, pack, Split::kReward, {}, kMost);
+  const auto read_for = [&](const Graph& changed, int64_t images) {
+    const absl::StatusOr<PrefixStart> start = caches.StartOf(changed, images);
+    EXPECT_TRUE(start.ok()) << start.status();
+    EXPECT_EQ(start->cache != nullptr, &changed == &late);
+    EXPECT_TRUE(start->cache == nullptr || start->cache->images() == images);
+    EXPECT_LE(caches.bytes(), kMost);
+    return pack.TakeRead();
+  };
+  EXPECT_EQ(read_for(late, 6), 6);
+  EXPECT_EQ(read_for(late, 4), 4);
+  EXPECT_EQ(caches.bytes(), 10 * kBytes);
+  EXPECT_EQ(read_for(late, 6), 0);
+  EXPECT_EQ(read_for(early, 4), 0);  // starts nowhere, which is no use of it
+  EXPECT_EQ(read_for(early, 8), 0);  // and pushes nothing out
+  EXPECT_EQ(caches.bytes(), 10 * kBytes);
+  EXPECT_EQ(read_for(late, 8), 8);  // 18 do not fit: without the 4
+  EXPECT_EQ(caches.bytes(), 14 * kBytes);
+  EXPECT_EQ(read_for(late, 6), 0);
+  EXPECT_EQ(read_for(late, 4), 4);  // without the 8
+  EXPECT_EQ(caches.bytes(), 10 * kBytes);
+  EXPECT_EQ(read_for(late, 6), 0);
 }
 
 TEST(PrefixCacheRefusalTest, NamesBothNumbersOfImages) {

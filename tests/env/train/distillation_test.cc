@@ -1,8 +1,11 @@
 // Tuning towards the original's answers: one step by hand, and what many lead to.
 #include "env/train/distillation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
+#include <utility>
 
 #include "base/interrupt.h"
 #include "base/rng.h"
@@ -154,6 +157,50 @@ TEST_F(ConvolutionTest, IsAFunctionOfItsArguments) {
   DistillOptions other = options;
   other.seed = 1;
   EXPECT_FALSE(SameWeights(*Distiller(builder_.graph, pack_, other).Tune(changed_), tuned));
+}
+
+// Notes which images are read.
+class ReadingPack : public RandomPack {
+ public:
+  using RandomPack::RandomPack;
+  std::vector<float> Images(Split split, int64_t first, int64_t count) const override {
+    for (int64_t i = first; i < first + count; ++i) read_.push_back(i);
+    return RandomPack::Images(split, first, count);
+  }
+  std::vector<int64_t> TakeRead() const { return std::exchange(read_, {}); }
+
+ private:
+  mutable std::vector<int64_t> read_;
+};
+
+TEST_F(ConvolutionTest, TheOriginalSeesThePartOfTheSplitThatIsDrawnOnce) {
+  constexpr int64_t kLearnt = 80;  // of 100
+  const ReadingPack pack(100, 3, 8, 2);
+  struct Case {
+    int64_t steps, batch_size, asked;  // asked: whole batches until all that is drawn was seen
+  };
+  for (const Case& c : {Case{2, 16, 32},
+                        {5, 16, 80},
+                        {400, 16, 80},
+                        {3, 24, 72},
+                        {4, 24, 96},
+                        {400, 24, 96},
+                        {1, 100, 100},
+                        {40, 100, 100}}) {
+    Distiller distiller(builder_.graph, pack, {.steps = c.steps, .batch_size = c.batch_size});
+    ASSERT_TRUE(distiller.Tune(changed_).ok());
+    const std::vector<int64_t> first = pack.TakeRead();
+    ASSERT_TRUE(distiller.Tune(changed_).ok());
+    const std::vector<int64_t> drawn = pack.TakeRead();  // by the steps alone
+    ASSERT_EQ(drawn.size(), static_cast<size_t>(distiller.images()));
+    ASSERT_EQ(first.size(), static_cast<size_t>(c.asked) + drawn.size());
+    const std::vector<int64_t> asked(first.begin(), first.begin() + c.asked);
+    EXPECT_EQ(std::vector<int64_t>(first.begin() + c.asked, first.end()), drawn);
+    const std::set<int64_t> distinct(asked.begin(), asked.end());
+    EXPECT_EQ(distinct, std::set<int64_t>(drawn.begin(), drawn.end()));
+    EXPECT_EQ(static_cast<int64_t>(distinct.size()), std::min(kLearnt, c.asked));
+    EXPECT_LT(*distinct.rbegin(), kLearnt);
+  }
 }
 
 TEST_F(ConvolutionTest, AnInterruptionLeavesNoTrace) {
