@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
-#include <limits>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,8 +26,10 @@ namespace amc {
 namespace {
 
 constexpr double kWarmupShare = 0.05;   // of the search, at most
-constexpr double kLeastNoise = 0.02;    // so that no candidate is drawn twice
+constexpr double kLeastNoise = 0.02;    // of actions
 constexpr double kExplored = 0.3;       // of a walk's steps
+constexpr int kDraws = 64;              // of an episode, ever wilder, until one is new
+constexpr int64_t kGeneration = 64;     // drawn at most before learning
 constexpr int kImaginedWalks = 32;      // for every candidate learnt
 constexpr int kUpdates = 200;           // likewise
 constexpr double kImaginedNoise = 0.1;  // of their actions
@@ -50,6 +53,15 @@ struct Walks {
   }
 };
 
+struct Exploration {
+  double noise = 0, share = 0;  // of actions; of a walk's steps that have it
+};
+
+struct Drawn {
+  Choice choice;
+  Episode episode;
+};
+
 class Ddpg final : public Agent {
  public:
   Ddpg(const Environment& env, const AgentOptions& options, Rng init)
@@ -58,30 +70,37 @@ class Ddpg final : public Agent {
         env_(env.Clone()),
         space_(env),
         probes_(env, options),
-        networks_(WalkModel::kStateSize, options_.ddpg, ActorCritic::Targets::kNone, init) {}
+        networks_(WalkModel::kStateSize, options_.ddpg, ActorCritic::Targets::kNone, init),
+        warmup_(std::min(options.ddpg.warmup_episodes,
+                         static_cast<int64_t>(kWarmupShare * options.evaluations))),
+        probed_(probes_.plan().highest_cost + 1 <= options.evaluations) {
+    if (!probed_) probes_ = {};
+  }
 
   void Remember(const Episode& episode, double reward) override {
     if (episode.kind == EpisodeKind::kProbe) return probes_.Remember(*env_, episode, reward);
-    const auto kept = KeptCounts(episode.policy, env_->grouping());
-    if (!kept.ok()) return;
-    outcomes_.push_back({.choice = space_.IndexOf(*kept),
-                         .kind = episode.kind,
-                         .images = episode.images,
-                         .reward = reward,
-                         .remembered = true});
+    std::optional<Outcome> outcome = OutcomeOf(space_, env_->grouping(), episode, reward);
+    if (!outcome.has_value()) return;
+    outcome->remembered = true;
+    outcomes_.push_back(*std::move(outcome));
   }
 
   absl::StatusOr<Episode> Propose(Environment& env, int64_t number, double left) override {
     AMC_RETURN_IF_ERROR(progress_.CheckShape(env));
-    if (number < 0 || (!probes_.complete() && number >= probes_.size())) {
+    const int64_t ahead = number - progress_.done();
+    if (ahead < 0 || ahead >= available()) {
       return absl::OutOfRangeError(absl::StrCat("agent ddpg: episode ", number, ", with ",
                                                 available(), " available from ", progress_.done(),
                                                 " on"));
     }
     if (number < probes_.size()) return probes_.Propose(env, number);
-    Rng rng(progress_.seed(), RandomStream(RandomPurpose::kPropose, number));
     try {
-      return Walk(env, number, Noise(left), rng);
+      while (static_cast<int64_t>(drawn_.size()) <= ahead) {
+        const int64_t next = progress_.done() + static_cast<int64_t>(drawn_.size());
+        AMC_ASSIGN_OR_RETURN(Drawn drawn, Draw(env, next, Noise(left)));
+        drawn_.push_back(std::move(drawn));
+      }
+      return drawn_[ahead].episode;
     } catch (const std::exception& e) {
       return absl::InternalError(
           absl::StrCat("agent ddpg: drawing episode ", number, ": ", e.what()));
@@ -95,10 +114,8 @@ class Ddpg final : public Agent {
       progress_.Advance();
       return absl::OkStatus();
     }
-    AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> kept,
-                         KeptCounts(episode.policy, env_->grouping()));
-    outcomes_.push_back({.choice = space_.IndexOf(kept), .reward = reward});
-    if (episode.number - probes_.size() >= Warmup()) {
+    AMC_RETURN_IF_ERROR(Note(episode, reward));
+    if (episode.number - probes_.size() >= warmup_) {
       Rng rng(progress_.seed(), RandomStream(RandomPurpose::kLearn, episode.number));
       try {
         AMC_RETURN_IF_ERROR(Train(rng));
@@ -113,21 +130,27 @@ class Ddpg final : public Agent {
 
   absl::Status Skip(const Episode& episode) override {
     AMC_RETURN_IF_ERROR(progress_.CheckNext(episode.number));
-    if (episode.number < probes_.size()) probes_.Skip();
+    if (episode.number < probes_.size()) {
+      probes_.Skip();
+    } else {
+      AMC_RETURN_IF_ERROR(Note(episode, std::nullopt));
+    }
     progress_.Advance();
     return absl::OkStatus();
   }
 
   int64_t available() const override {
-    return probes_.complete() ? std::numeric_limits<int64_t>::max()
-                              : probes_.size() - probes_.measured();
+    return probes_.complete() ? kGeneration : probes_.size() - probes_.measured();
   }
 
-  // After the common header: hidden i64, the probes, the outcomes, the networks.
+  // After the common header: hidden i64, warm-up i64, whether it probes u8, the probes, the
+  // outcomes, the networks.
   std::string SaveState() const override {
     ByteWriter writer;
     progress_.Save(writer);
     writer.I64(options_.ddpg.hidden);
+    writer.I64(warmup_);
+    writer.U8(probed_);
     probes_.Save(writer);
     SaveOutcomes(outcomes_, writer);
     networks_.Save(writer);
@@ -141,29 +164,42 @@ class Ddpg final : public Agent {
       return absl::InvalidArgumentError(absl::StrCat("agent state: hidden layers of ", hidden,
                                                      ", expected ", options_.ddpg.hidden));
     }
+    const int64_t warmup = reader.I64();
+    const bool probed = reader.U8() != 0;
     ProbePhase probes = probes_;
     AMC_RETURN_IF_ERROR(probes.Read(reader));
     AMC_ASSIGN_OR_RETURN(std::vector<Outcome> outcomes, ReadOutcomes(space_, reader));
     ActorCritic networks = networks_;
     AMC_RETURN_IF_ERROR(networks.Read(reader));
     AMC_RETURN_IF_ERROR(reader.Finish());
-    if (probes.measured() != std::min(done, probes.size())) {
+    int64_t learnt = probes.measured();
+    for (const Outcome& outcome : outcomes) learnt += outcome.remembered ? 0 : 1;
+    if (learnt != done) {
       return absl::InvalidArgumentError(
-          absl::StrCat("agent state: ", probes.measured(), " probes in ", done, " episodes"));
+          absl::StrCat("agent state: ", learnt, " outcomes of ", done, " episodes"));
     }
     progress_.set_done(done);
+    warmup_ = warmup;
+    probed_ = probed;
     probes_ = std::move(probes);
     outcomes_ = std::move(outcomes);
     networks_ = std::move(networks);
     model_.reset();
     measured_walks_.clear();
+    drawn_.clear();
     return absl::OkStatus();
   }
 
  private:
-  int64_t Warmup() const {
-    return std::min(options_.ddpg.warmup_episodes,
-                    static_cast<int64_t>(kWarmupShare * options_.evaluations));
+  absl::Status Note(const Episode& episode, std::optional<double> reward) {
+    std::optional<Outcome> outcome = OutcomeOf(space_, env_->grouping(), episode, reward);
+    if (!outcome.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat("agent ddpg: the policy of episode ",
+                                                     episode.number, " is not on the lattice"));
+    }
+    outcomes_.push_back(*std::move(outcome));
+    drawn_.clear();
+    return absl::OkStatus();
   }
 
   double Noise(double left) const {
@@ -175,36 +211,57 @@ class Ddpg final : public Agent {
   // What follows from the probes, once they are complete.
   const WalkModel& Model() {
     if (model_ != nullptr) return *model_;
-    const LossCurves curves = probes_.Curves(env_->lattice());
+    const LossCurves curves =
+        probed_ ? probes_.Curves(env_->lattice()) : LossCurves::Prior(env_->lattice());
     ground_ = ReturnGround();
     ground_.reward_images = options_.reward_images;
     for (size_t g = 0; g < curves.num_groups(); ++g) {
       ground_.curves.emplace_back(curves.losses(g).begin(), curves.losses(g).end());
     }
-    if (probes_.measured() > 0) ground_.whole = probes_.Reference();
+    if (probed_) ground_.whole = probes_.Reference();
     ground_.plan = PlanPolicy(space_, ground_.curves);
     model_ = std::make_unique<WalkModel>(*env_, curves, space_.Kept(ground_.plan));
     return *model_;
   }
 
-  double Act(const WalkModel::View& view, double noise, Rng& rng) {
+  double Act(const WalkModel::View& view, const Exploration& exploration, Rng& rng) {
     const double mean = networks_.Actions(view.state)[0];
-    if (noise <= 0 || rng.Uniform() >= kExplored) return mean;
-    return rng.TruncatedNormal(mean, noise, 0, 1);
+    if (exploration.noise <= 0 || rng.Uniform() >= exploration.share) return mean;
+    return rng.TruncatedNormal(mean, exploration.noise, 0, 1);
   }
 
-  // A walk of the actor with noise; the first candidate is its walk without.
-  absl::StatusOr<Episode> Walk(Environment& env, int64_t number, double noise, Rng& rng) {
+  // A walk to a policy that this search has neither measured nor drawn yet. (One that is remembered
+  // has to be measured here too to be a result.) The first candidate is tried without noise.
+  absl::StatusOr<Drawn> Draw(Environment& env, int64_t number, double noise) {
+    std::set<Choice> seen;
+    for (const Outcome& outcome : outcomes_) {
+      if (!outcome.remembered) seen.insert(outcome.choice);
+    }
+    for (const Drawn& drawn : drawn_) seen.insert(drawn.choice);
+    Rng rng(progress_.seed(), RandomStream(RandomPurpose::kPropose, number));
+    for (int draw = 0; draw < kDraws; ++draw) {
+      const double wild = std::pow(static_cast<double>(draw) / (kDraws - 1), 2);
+      Exploration exploration{std::lerp(noise, 1.0, wild), std::lerp(kExplored, 1.0, wild)};
+      if (draw == 0 && number == probes_.size()) exploration.noise = 0;
+      AMC_ASSIGN_OR_RETURN(Drawn drawn, Walk(env, number, exploration, rng));
+      if (seen.find(drawn.choice) == seen.end()) return drawn;
+    }
+    return absl::NotFoundError(absl::StrCat("agent ddpg: episode ", number, ": ", kDraws,
+                                            " draws led to none but the ", seen.size(),
+                                            " policies that were drawn before"));
+  }
+
+  absl::StatusOr<Drawn> Walk(Environment& env, int64_t number, const Exploration& exploration,
+                             Rng& rng) {
     const WalkModel& model = Model();
-    const int64_t candidate = number - probes_.size();
     Episode episode;
     episode.number = number;
-    if (candidate < Warmup()) episode.note = "warm-up";
+    if (number - probes_.size() < warmup_) episode.note = "warm-up";
     std::vector<int64_t> kept = env.lattice().Maximum();
     Observation observation = env.Reset();
     for (size_t s = 0; s < model.steps(); ++s) {
       const WalkModel::View view = model.Look(s, kept, env.budget());
-      const double ratio = WalkModel::RatioOf(view, Act(view, candidate == 0 ? 0 : noise, rng));
+      const double ratio = WalkModel::RatioOf(view, Act(view, exploration, rng));
       AMC_ASSIGN_OR_RETURN(StepResult result, env.Step(ratio));
       kept[model.group(s)] = result.kept;
       episode.observations.push_back(std::move(observation));
@@ -214,7 +271,7 @@ class Ddpg final : public Agent {
     }
     episode.policy = env.policy();
     episode.cost = env.cost_model().Evaluate(kept);
-    return episode;
+    return Drawn{space_.IndexOf(kept), std::move(episode)};
   }
 
   // The walks that were measured, with their returns as they stand now.
@@ -222,7 +279,8 @@ class Ddpg final : public Agent {
     for (size_t i = measured_walks_.size(); i < outcomes_.size(); ++i) {
       const Choice& choice = outcomes_[i].choice;
       // What another search measured was on its budget, within a step or so.
-      const int64_t budget = outcomes_[i].remembered ? space_.Cost(choice) : env_->budget();
+      const bool elsewhere = space_.has_budget() && outcomes_[i].remembered;
+      const int64_t budget = elsewhere ? space_.Cost(choice) : env_->budget();
       measured_walks_.push_back(model.WalkTo(space_.Kept(choice), budget));
     }
     Walks walks;
@@ -244,7 +302,7 @@ class Ddpg final : public Agent {
       env_->Reset();
       for (size_t s = 0; s < model.steps(); ++s) {
         WalkModel::View view = model.Look(s, kept, env_->budget());
-        const double action = Act(view, kImaginedNoise, rng);
+        const double action = Act(view, {kImaginedNoise, kExplored}, rng);
         AMC_ASSIGN_OR_RETURN(const StepResult result, env_->Step(WalkModel::RatioOf(view, action)));
         kept[model.group(s)] = result.kept;
         const double executed = WalkModel::ActionOf(view, result.executed);
@@ -283,11 +341,14 @@ class Ddpg final : public Agent {
   ProbePhase probes_;
   std::vector<Outcome> outcomes_;
   ActorCritic networks_;
+  int64_t warmup_;  // candidates; stays the same where a search goes on with more evaluations
+  bool probed_;     // there are probes, or an earlier search made them
 
   // Derived.
   ReturnGround ground_;
   std::unique_ptr<WalkModel> model_;
   std::vector<std::vector<WalkModel::Transition>> measured_walks_;  // by outcome
+  std::vector<Drawn> drawn_;                                        // in this generation
 };
 
 }  // namespace

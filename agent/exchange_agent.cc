@@ -25,7 +25,6 @@ namespace amc {
 namespace {
 
 constexpr int64_t kGeneration = 16;       // drawn at most before learning
-constexpr double kMostForProbes = 0.5;    // of the search; where probes would cost more, none
 constexpr double kScreeningPerLevel = 2;  // spent on a level, relative to the next
 constexpr double kRounding = 1e-9;
 
@@ -47,10 +46,7 @@ class ExchangeAgent final : public Agent {
         space_(env),
         starts_(std::move(starts)),
         all_(AllPolicies(space_, static_cast<size_t>(2 * options.evaluations) + 1)) {
-    if (settings_.probes) {
-      probes_ = ProbePhase(env, options);
-      if (probes_.plan().highest_cost > kMostForProbes * options.evaluations) probes_ = {};
-    }
+    if (settings_.probes) probes_ = ProbePhase(env, options);
     SetLevels();
   }
 
@@ -70,6 +66,7 @@ class ExchangeAgent final : public Agent {
                                                 " is not one of the ", available(), " from ",
                                                 progress_.done(), " on"));
     }
+    DropUnaffordableProbes();
     if (number < probes_.size()) return probes_.Propose(env, number);
     Prepare();
     while (static_cast<int64_t>(drawn_.size()) <= ahead) {
@@ -98,11 +95,12 @@ class ExchangeAgent final : public Agent {
   }
 
   int64_t available() const override {
-    if (!probes_.complete()) return probes_.size() - probes_.measured();
+    if (!probes_.complete() && CanPayProbes()) return probes_.size() - probes_.measured();
     if (!all_.has_value()) return kGeneration;
     std::set<Choice> candidates;
     for (const Outcome& outcome : outcomes_) {
-      if (!outcome.remembered) candidates.insert(outcome.choice);
+      const bool measured = !outcome.remembered && outcome.kind == EpisodeKind::kCandidate;
+      if (measured) candidates.insert(outcome.choice);
     }
     const auto is_new = [&](const Choice& choice) {
       return candidates.find(choice) == candidates.end();
@@ -160,10 +158,23 @@ class ExchangeAgent final : public Agent {
     return static_cast<double>(levels_[level] + more) / static_cast<double>(levels_.back() + more);
   }
 
-  size_t LevelOf(const Outcome& outcome) const {
+  // Only a candidate was measured on all images. Nothing for what is below the lowest level: levels
+  // may change when a search is taken up with more evaluations.
+  std::optional<size_t> LevelOf(const Outcome& outcome) const {
     if (outcome.kind == EpisodeKind::kCandidate) return levels_.size() - 1;
-    const auto at = std::find(levels_.begin(), levels_.end(), outcome.images);
-    return std::min<size_t>(at - levels_.begin(), levels_.size() - 1);
+    const auto above = std::upper_bound(levels_.begin(), levels_.end() - 1, outcome.images);
+    if (above == levels_.begin()) return std::nullopt;
+    return static_cast<size_t>(above - levels_.begin()) - 1;
+  }
+
+  // Probes that were begun are completed. Else they must leave a candidate's worth of the search,
+  // whatever they come to.
+  bool CanPayProbes() const {
+    return probes_.measured() > 0 || probes_.highest_cost() + 1 <= options_.evaluations;
+  }
+
+  void DropUnaffordableProbes() {
+    if (!CanPayProbes()) probes_.Drop();
   }
 
   // Nothing for counts that are not on the lattice.
@@ -180,6 +191,7 @@ class ExchangeAgent final : public Agent {
   }
 
   absl::Status Take(const Episode& episode, std::optional<double> reward) {
+    DropUnaffordableProbes();
     if (!probes_.complete()) {
       if (reward.has_value()) {
         probes_.Learn(*reward);
@@ -204,12 +216,12 @@ class ExchangeAgent final : public Agent {
   void Prepare() {
     if (proposer_ == nullptr) {
       const LossCurves curves =
-          probes_.size() > 0 ? probes_.Curves(env_->lattice()) : LossCurves::Prior(env_->lattice());
+          probes_.informed() ? probes_.Curves(env_->lattice()) : LossCurves::Prior(env_->lattice());
       ProposalGround ground{.curves = {}, .whole = {}, .typical = {}, .levels = levels_};
       for (size_t g = 0; g < space_.num_groups(); ++g) {
         ground.curves.emplace_back(curves.losses(g).begin(), curves.losses(g).end());
       }
-      if (probes_.size() > 0) ground.whole = probes_.Reference();
+      if (probes_.informed()) ground.whole = probes_.Reference();
       beginnings_ = starts_;
       if (settings_.start_plan) beginnings_.push_back(PlanPolicy(space_, ground.curves));
       if (settings_.start_uniform) beginnings_.push_back(UniformStart(*env_, space_));
@@ -219,6 +231,7 @@ class ExchangeAgent final : public Agent {
     proposer_->Update(outcomes_);
   }
 
+  // NotFound if no policy is left that is new.
   absl::StatusOr<Drawn> Next(int64_t number, double left) const {
     // On which level a policy was measured or drawn last, and what was spent on each level.
     std::map<Choice, size_t> reached;
@@ -229,7 +242,8 @@ class ExchangeAgent final : public Agent {
       spent[level] += Price(level);
     };
     for (const Outcome& outcome : outcomes_) {
-      if (!outcome.remembered) count(outcome.choice, LevelOf(outcome));
+      const std::optional<size_t> level = LevelOf(outcome);
+      if (!outcome.remembered && level.has_value()) count(outcome.choice, *level);
     }
     for (const Drawn& drawn : drawn_) count(drawn.choice, drawn.level);
 
@@ -273,7 +287,7 @@ class ExchangeAgent final : public Agent {
         }
       }
     }
-    return absl::InternalError(absl::StrCat("agent ", settings_.name, ": episode ", number,
+    return absl::NotFoundError(absl::StrCat("agent ", settings_.name, ": episode ", number,
                                             ": no policy within the budget of ", space_.budget(),
                                             " was found that is new"));
   }

@@ -5,7 +5,8 @@
 // by level, to all images: successive halving (Jamieson and Talwalkar, AISTATS 2016), run
 // continuously, so that every level gets about twice what the next one gets. The last
 // evaluation is always a promotion. No policy is measured twice on as many images. Where the
-// lattice has few policies they are measured one by one, until there is none left.
+// lattice has few policies they are measured one by one. Propose is NotFound once no new policy is
+// found and all that were screened are promoted.
 #pragma once
 
 #include <memory>

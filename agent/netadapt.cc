@@ -39,6 +39,10 @@ class NetAdapt final : public Agent {
 
   absl::StatusOr<Episode> Propose(Environment& env, int64_t number, double left) override {
     AMC_RETURN_IF_ERROR(progress_.CheckShape(env));
+    if (landing_.has_value() && number > *landing_) {
+      return absl::NotFoundError(absl::StrCat("agent netadapt: episode ", number,
+                                              ": the search lands with episode ", *landing_));
+    }
     const int64_t ahead = number - progress_.done();
     if (ahead < 0 || ahead >= available()) {
       return absl::OutOfRangeError(absl::StrCat("agent netadapt: episode ", number,
@@ -50,7 +54,9 @@ class NetAdapt final : public Agent {
     if (state_.opening == kNotOpen) return Open(number, left);
     const Proposal& proposal = proposals_[number - state_.opening];
     Episode episode = Draw(proposal, number, state_.images);
-    return CanLandAfter(episode, left) ? episode : Land(number);
+    if (CanLandAfter(episode, left)) return episode;
+    landing_ = number;
+    return Land(number);
   }
 
   absl::Status Learn(const Episode& episode, double reward) override {
@@ -66,6 +72,7 @@ class NetAdapt final : public Agent {
   int64_t available() const override {
     if (state_.finished) return 0;
     if (arrived() || state_.stranded || state_.opening == kNotOpen) return 1;
+    if (landing_.has_value()) return *landing_ - progress_.done() + 1;
     return static_cast<int64_t>(proposals_.size()) - (progress_.done() - state_.opening);
   }
 
@@ -131,6 +138,7 @@ class NetAdapt final : public Agent {
       }
     }
     progress_.set_done(done);
+    landing_.reset();
     state_ = std::move(state);
     proposals_ = std::move(proposals);
     return absl::OkStatus();
@@ -263,6 +271,7 @@ class NetAdapt final : public Agent {
   absl::Status Take(const Episode& episode, std::optional<double> reward) {
     AMC_ASSIGN_OR_RETURN(std::vector<int64_t> kept, KeptCounts(episode.policy, env_->grouping()));
     AMC_RETURN_IF_ERROR(CheckNetwork(kept));
+    landing_.reset();
     if (!state_.finished) Note(episode, std::move(kept), reward);
     progress_.Advance();
     return absl::OkStatus();
@@ -328,6 +337,7 @@ class NetAdapt final : public Agent {
   int64_t screening_images_ = 0;  // 0: all
   State state_;
   std::vector<Proposal> proposals_;  // of the open iteration; follow from the state
+  std::optional<int64_t> landing_;   // what was drawn in this generation to land with
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "agent/outcomes.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 
 namespace amc {
@@ -14,6 +16,19 @@ bool IsPolicyOf(const PolicySpace& space, const Choice& choice) {
 }
 
 }  // namespace
+
+std::optional<Outcome> OutcomeOf(const PolicySpace& space, const Grouping& grouping,
+                                 const Episode& episode, std::optional<double> reward) {
+  const auto kept = KeptCounts(episode.policy, grouping);
+  if (!kept.ok()) return std::nullopt;
+  Choice choice = space.IndexOf(*kept);
+  if (space.Kept(choice) != *kept) return std::nullopt;
+  return Outcome{.choice = std::move(choice),
+                 .kind = episode.kind,
+                 .images = episode.images,
+                 .reward = reward.value_or(0),
+                 .infeasible = !reward.has_value()};
+}
 
 void SaveOutcomes(const std::vector<Outcome>& outcomes, ByteWriter& writer) {
   writer.U64(outcomes.size());

@@ -1,6 +1,7 @@
 #include "agent/planning_agent.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -8,6 +9,7 @@
 #include "agent/agent_state.h"
 #include "agent/fit.h"
 #include "agent/probes.h"
+#include "agent/starts.h"
 #include "base/status_macros.h"
 
 namespace amc {
@@ -36,6 +38,11 @@ class PlanningAgent final : public Agent {
     }
     if (number < probes_.size()) return probes_.Propose(env, number);
     const PolicySpace space(env);
+    if (plan_failed_) {
+      Episode episode = EpisodeOf(env, space.Kept(UniformStart(env, space)), number);
+      episode.note = "uniform, the plan being infeasible";
+      return episode;
+    }
     const LossCurves curves = probes_.Curves(env.lattice());
     GroupTables loss;
     for (size_t g = 0; g < space.num_groups(); ++g) {
@@ -55,21 +62,29 @@ class PlanningAgent final : public Agent {
 
   absl::Status Skip(const Episode& episode) override {
     AMC_RETURN_IF_ERROR(progress_.CheckNext(episode.number));
-    if (!probes_.complete()) probes_.Skip();
+    if (!probes_.complete()) {
+      probes_.Skip();
+    } else if (progress_.done() == probes_.size()) {
+      const PolicySpace space(*env_);
+      const auto kept = KeptCounts(episode.policy, env_->grouping());
+      plan_failed_ = kept.ok() && *kept != space.Kept(UniformStart(*env_, space));
+    }
     progress_.Advance();
     return absl::OkStatus();
   }
 
-  // The probes that are left, then the plan, then nothing.
+  // The probes that are left, then the plan, then what stands in for it.
   int64_t available() const override {
     if (!probes_.complete()) return probes_.size() - probes_.measured();
-    return progress_.done() == probes_.size() ? 1 : 0;
+    return progress_.done() < probes_.size() + 1 + (plan_failed_ ? 1 : 0) ? 1 : 0;
   }
 
+  // After the common header: the probes, whether the plan failed u8.
   std::string SaveState() const override {
     ByteWriter writer;
     progress_.Save(writer);
     probes_.Save(writer);
+    writer.U8(plan_failed_);
     return std::move(writer).bytes();
   }
 
@@ -78,14 +93,17 @@ class PlanningAgent final : public Agent {
     AMC_ASSIGN_OR_RETURN(const int64_t done, progress_.Read(reader));
     ProbePhase probes = probes_;
     AMC_RETURN_IF_ERROR(probes.Read(reader));
+    const bool plan_failed = reader.U8() != 0;
     AMC_RETURN_IF_ERROR(reader.Finish());
-    if (probes.measured() != std::min(done, probes.size()) || done > probes.size() + 1) {
+    if (probes.measured() != std::min(done, probes.size()) ||
+        done > probes.size() + 1 + (plan_failed ? 1 : 0)) {
       return absl::InvalidArgumentError(absl::StrCat("agent ", name_, ": ", probes.measured(),
                                                      " probes were measured in ", done,
                                                      " episodes"));
     }
     progress_.set_done(done);
     probes_ = std::move(probes);
+    plan_failed_ = plan_failed;
     return absl::OkStatus();
   }
 
@@ -95,6 +113,7 @@ class PlanningAgent final : public Agent {
   const std::unique_ptr<Environment> env_;
   ProbePhase probes_;
   const PlanFunction plan_;
+  bool plan_failed_ = false;  // and the uniform policy is another one
 };
 
 }  // namespace
@@ -108,7 +127,9 @@ absl::StatusOr<std::unique_ptr<Agent>> MakePlanningAgent(std::string name, const
     return absl::InvalidArgumentError(absl::StrCat(
         "agent ", name, ": ", probes.points.size(), " probes on ", probes.images,
         " images may cost ", probes.highest_cost, " evaluations and a candidate costs 1, expected ",
-        "at most ", options.evaluations));
+        "at most ", options.evaluations,
+        ": lower probes.ratios or probes.images, or allow at least ",
+        std::ceil(probes.highest_cost + 1), " evaluations"));
   }
   return std::make_unique<PlanningAgent>(std::move(name), env, options, std::move(plan));
 }

@@ -1,5 +1,6 @@
-// The half that agents share which measure single groups and then propose one policy, or none any
-// more: `sensitivity` and `dp`.
+// The half that agents share which measure single groups and then propose one policy: `sensitivity`
+// and `dp`. Where that has no outcome the uniform one follows (starts.h), and then nothing any
+// more.
 #pragma once
 
 #include <functional>

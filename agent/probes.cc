@@ -104,7 +104,8 @@ ProbePlan PlanProbes(const Environment& env, const AgentOptions& options) {
 }
 
 ProbePhase::ProbePhase(const Environment& env, const AgentOptions& options)
-    : plan_(PlanProbes(env, options)) {
+    : plan_(PlanProbes(env, options)),
+      highest_price_(plan_.highest_cost / static_cast<double>(plan_.points.size())) {
   for (size_t g = 0; g < env.lattice().num_groups(); ++g) {
     const absl::Span<const int64_t> choices = env.lattice().choices(g);
     choices_.emplace_back(choices.begin(), choices.end());
@@ -134,6 +135,15 @@ void ProbePhase::Remember(const Environment& env, const Episode& episode, double
   if (!as_many && !more) return;
   remembered_.push_back({*point, episode.images, reward});
   if (as_many || point->group != ProbePoint::kWholeNetwork) plan_.points.erase(point);
+}
+
+bool ProbePhase::informed() const {
+  const auto is_cut = [](const ProbePoint& point) {
+    return point.group != ProbePoint::kWholeNetwork;
+  };
+  const auto of_earlier = [&](const Remembered& earlier) { return is_cut(earlier.point); };
+  return std::any_of(plan_.points.begin(), plan_.points.begin() + measured(), is_cut) ||
+         std::any_of(remembered_.begin(), remembered_.end(), of_earlier);
 }
 
 double ProbePhase::ReferenceOn(int64_t images) const {

@@ -54,11 +54,19 @@ class ProbePhase {
   int64_t size() const { return static_cast<int64_t>(plan_.points.size()); }
   int64_t measured() const { return static_cast<int64_t>(rewards_.size()); }
   bool complete() const { return measured() == size(); }
+  // Whether a cut of any group has an outcome, of this search or an earlier one: else Curves says
+  // nothing.
+  bool informed() const;
+  // Of what is left to measure, in full evaluations, if nothing were shared between probes.
+  double highest_cost() const { return highest_price_ * static_cast<double>(size() - measured()); }
 
   // Takes a probe of an earlier search of the same network: a point that was measured on as many
   // images or more need not be measured again, so the plan loses it (the whole network only on as
   // many: points refer to it). Before the first Propose; anything but a point of the plan is left.
   void Remember(const Environment& env, const Episode& episode, double reward);
+
+  // Gives up what is left to measure; what is known stays.
+  void Drop() { plan_.points.resize(rewards_.size()); }
 
   // `number` is in [0, size()).
   Episode Propose(const Environment& env, int64_t number) const;
@@ -88,6 +96,7 @@ class ProbePhase {
 
   std::vector<std::vector<int64_t>> choices_;   // of each group, ascending
   ProbePlan plan_;                              // what is measured here
+  double highest_price_ = 0;                    // of one probe
   std::vector<std::optional<double>> rewards_;  // of its points; nothing: infeasible
   std::vector<Remembered> remembered_;
 };

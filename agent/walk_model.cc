@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/log.h"
@@ -112,6 +113,7 @@ WalkModel::View WalkModel::Look(size_t step, absl::Span<const int64_t> kept, int
   Land(step, budget, scratch);
   View view;
   view.centre = static_cast<double>(scratch[g]) / channels;
+  view.bounded = budget < std::numeric_limits<int64_t>::max();
   view.least = static_cast<double>(lattice.choices(g).front()) / channels;
   scratch[g] = lattice.choices(g).back();
   const int64_t most = CostOf(scratch);
@@ -135,10 +137,14 @@ WalkModel::View WalkModel::Look(size_t step, absl::Span<const int64_t> kept, int
 }
 
 double WalkModel::RatioOf(const View& view, double action) {
+  if (!view.bounded) return std::lerp(view.least, 1.0, action);
   return std::clamp(view.centre * std::exp2(2 * action - 1), view.least, 1.0);
 }
 
 double WalkModel::ActionOf(const View& view, double ratio) {
+  if (!view.bounded) {
+    return view.least < 1 ? std::clamp((ratio - view.least) / (1 - view.least), 0.0, 1.0) : 0.5;
+  }
   return std::clamp((std::log2(ratio / view.centre) + 1) / 2, 0.0, 1.0);
 }
 

@@ -12,7 +12,8 @@
 //   budget                        as a fraction of the whole network's cost
 //
 // An action a in (0, 1) is relative to the centre: ratio = centre * 2^(2a - 1). At 0.5 all the way
-// the walk is the plan, whatever the earlier steps did being made up for.
+// the walk is the plan, whatever the earlier steps did being made up for. Without a budget there is
+// nothing to land on, and actions are linear from the group's smallest ratio to 1.
 //
 // States depend on counts and the budget alone, so that a policy of another search, under another
 // budget, is a walk too.
@@ -37,8 +38,9 @@ class WalkModel {
 
   struct View {
     std::vector<float> state;
-    double centre = 1;  // ratio
-    double least = 0;   // smallest ratio of the group
+    double centre = 1;    // ratio
+    double least = 0;     // smallest ratio of the group
+    bool bounded = true;  // there is a budget
   };
   struct Transition {
     std::vector<float> state;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "agent/agent_registry.h"
 #include "agent/search.h"
 #include "env/amc_env.h"
@@ -221,6 +222,109 @@ TEST(ExchangeAgentTest, LearnsFromEarlierSearches) {
   const auto restored = MakeAgent("hybrid", *env, options.agent_options);
   ASSERT_TRUE((*restored)->RestoreState((*agent)->SaveState()).ok());
   EXPECT_EQ((*restored)->Propose(*env->Clone(), 0, 20)->policy, first->policy);
+}
+
+// Asks an agent for one episode at a time and answers, until it has nothing new to say (true) or
+// has spent its evaluations.
+bool DriveToEnd(const Environment& env, Agent& agent, double evaluations,
+                std::vector<Episode>& episodes) {
+  constexpr int64_t kImages = 1000;
+  const Landscape landscape(env, {.seed = 1, .images = kImages});
+  const auto scratch = env.Clone();
+  for (double left = evaluations; left > 0 && agent.available() > 0;) {
+    const auto number = static_cast<int64_t>(episodes.size());
+    const auto episode = agent.Propose(*scratch, number, left);
+    if (absl::IsNotFound(episode.status())) return true;
+    EXPECT_TRUE(episode.ok()) << episode.status();
+    if (!episode.ok()) return false;
+    const bool probe = episode->kind == EpisodeKind::kProbe;
+    const auto measured = landscape.Measure(env, episode->policy, episode->images, probe);
+    EXPECT_TRUE(agent.Learn(*episode, -measured.kl).ok());
+    const int64_t images = episode->images == 0 ? kImages : episode->images;
+    left -= static_cast<double>(images) / kImages;
+    episodes.push_back(*episode);
+  }
+  return agent.available() == 0;
+}
+
+TEST(ExchangeAgentTest, EndsWhenNothingNewIsFound) {
+  const auto whole = MakeEnv();
+  const int64_t least = whole->cost_model().Evaluate(whole->resource(), whole->lattice().Minimum());
+  std::vector<std::unique_ptr<Environment>> envs;
+  envs.push_back(MakeEnv("resnet20", {.target_ratio = 1}));
+  envs.push_back(MakeEnv("resnet20", {.target_absolute = least}));
+  envs.push_back(MakeEnv("resnet20", {.target_absolute = least + least / 200}));
+  envs.push_back(MakeEnv("plain20", {.target_ratio = 0.5, .channel_multiple = 16}));
+  for (const auto& env : envs) {
+    for (const char* name : {"hybrid", "evolution"}) {
+      SCOPED_TRACE(testing::Message() << name << " within " << env->budget());
+      const AgentOptions options{.evaluations = 200, .reward_images = 1000};
+      const auto agent = MakeAgent(name, *env, options);
+      ASSERT_TRUE(agent.ok()) << agent.status();
+      std::vector<Episode> episodes;
+      EXPECT_TRUE(DriveToEnd(*env, **agent, options.evaluations, episodes));
+      ExpectNoCandidateTwice(*env, episodes);
+      // What was screened was promoted.
+      std::vector<Policy> candidates;
+      for (const Episode& episode : episodes) {
+        if (episode.kind == EpisodeKind::kCandidate) candidates.push_back(episode.policy);
+      }
+      EXPECT_GE(candidates.size(), 1u);
+      for (const Episode& episode : episodes) {
+        if (episode.kind != EpisodeKind::kScreening) continue;
+        EXPECT_THAT(candidates, testing::Contains(episode.policy)) << episode.number;
+      }
+    }
+  }
+}
+
+TEST(ExchangeAgentTest, RememberedProbesAreWorthMeasuredOnes) {
+  const auto env = MakeEnv();
+  const Landscape landscape(*env, {.seed = 1});
+  AgentOptions options{.evaluations = 60, .reward_images = 5000};
+  const auto probing = MakeAgent("hybrid", *env, options);
+  const auto taught = MakeAgent("hybrid", *env, options);
+  options.hybrid.probes = false;
+  const auto ignorant = MakeAgent("hybrid", *env, options);
+  ASSERT_TRUE(probing.ok() && taught.ok() && ignorant.ok());
+  const auto scratch = env->Clone();
+  for (int64_t number = 0;; ++number) {
+    const auto episode = (*probing)->Propose(*scratch, number, 60);
+    ASSERT_TRUE(episode.ok()) << episode.status();
+    if (episode->kind != EpisodeKind::kProbe) {
+      EXPECT_GT(number, 10);
+      EXPECT_EQ((*taught)->Propose(*scratch, 0, 60)->policy, episode->policy);
+      EXPECT_NE((*ignorant)->Propose(*scratch, 0, 60)->policy, episode->policy);
+      break;
+    }
+    const double reward = -landscape.Measure(*env, episode->policy, episode->images, true).kl;
+    (*taught)->Remember(*episode, reward);
+    ASSERT_TRUE((*probing)->Learn(*episode, reward).ok());
+  }
+}
+
+TEST(HybridTest, ProbesWhereACandidateCanStillBePaidFor) {
+  const auto env = MakeEnv("resnet56", {.target_ratio = 0.3, .keep_residual = true});
+  for (const int64_t evaluations : {1, 2, 5, 20}) {
+    const auto episodes = RunSearch(*env, Options("hybrid", evaluations, 2, 1000));
+    EXPECT_EQ(Count(episodes, EpisodeKind::kProbe) > 0, evaluations == 20) << evaluations;
+    EXPECT_GE(Count(episodes, EpisodeKind::kCandidate), 1) << evaluations;
+  }
+}
+
+TEST(HybridTest, MeasuresEveryPolicyWhenTakenUpWithMoreEvaluations) {
+  const auto env = MakeEnv("vgg-small", {.target_ratio = 0.5, .channel_multiple = 16});
+  AgentOptions options{.evaluations = 20, .reward_images = 1000};
+  const auto poor = MakeAgent("hybrid", *env, options);
+  options.evaluations = 1000;
+  const auto rich = MakeAgent("hybrid", *env, options);
+  ASSERT_TRUE(poor.ok() && rich.ok());
+  std::vector<Episode> episodes;
+  EXPECT_FALSE(DriveToEnd(*env, **poor, 20, episodes));
+  EXPECT_GT(Count(episodes, EpisodeKind::kScreening), 0);
+  ASSERT_TRUE((*rich)->RestoreState((*poor)->SaveState()).ok());
+  EXPECT_TRUE(DriveToEnd(*env, **rich, 980, episodes));
+  EXPECT_EQ(Count(episodes, EpisodeKind::kCandidate), 242);
 }
 
 // Mean regret over seeds. What they must beat is what the issue asks for.

@@ -313,6 +313,20 @@ TEST(NetAdaptTest, LandsWhereNoProposalCouldBeMeasured) {
   FAIL() << "ended without a landing";
 }
 
+// After what it lands with nothing more is drawn in the same generation.
+TEST(NetAdaptTest, LandsOnce) {
+  auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  auto agent = Make(*env, Options(1000, 100));
+  const auto first = agent->Propose(*env, 0, 1000);
+  ASSERT_TRUE(first.ok());
+  ASSERT_TRUE(agent->Learn(*first, 0.5).ok());
+  ASSERT_GT(agent->available(), 3);
+  EXPECT_EQ(agent->Propose(*env, 1, 999)->kind, EpisodeKind::kScreening);
+  EXPECT_EQ(agent->Propose(*env, 2, 1)->note, "landing on the budget");
+  EXPECT_EQ(agent->available(), 2);
+  EXPECT_EQ(agent->Propose(*env, 3, 0.5).status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST(NetAdaptTest, AWholeNetworkWithinBudgetIsMeasuredOnce) {
   auto env = SmallEnv(1.0);
   const AgentOptions options = Options(10, 100);

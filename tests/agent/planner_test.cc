@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/agent_registry.h"
 #include "agent/sensitivity_agent.h"
 #include "agent/starts.h"
 #include "base/rng.h"
@@ -232,6 +233,42 @@ TEST(ThresholdTest, NoGroupLosesMoreThanTheThresholdUnlessNothingFitsBelow) {
   }
   EXPECT_GT(space.Cost(lower), space.budget() * 97 / 100);
   EXPECT_GE(space.Cost(policy), space.budget() * 995 / 1000);
+}
+
+TEST(PlanningAgentTest, AnInfeasiblePlanGivesWayToTheUniformPolicyOnce) {
+  const auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  const PolicySpace space(*env);
+  for (const char* name : {"dp", "sensitivity"}) {
+    AgentOptions options{.evaluations = 40, .reward_images = 1000};
+    options.probes.ratios = 2;
+    const auto agent = MakeAgent(name, *env, options), restored = MakeAgent(name, *env, options);
+    ASSERT_TRUE(agent.ok() && restored.ok());
+    const int64_t probes = (*agent)->available();
+    for (int64_t number = 0; number <= probes; ++number) {
+      const auto episode = (*agent)->Propose(*env, number, 40);
+      ASSERT_TRUE(episode.ok());
+      const absl::Status taken =
+          number < probes
+              ? (*agent)->Learn(*episode, 0.9 - 0.01 * static_cast<double>(number * 7 % 11))
+              : (*agent)->Skip(*episode);
+      ASSERT_TRUE(taken.ok()) << taken;
+    }
+    ASSERT_TRUE((*restored)->RestoreState((*agent)->SaveState()).ok());
+    ASSERT_EQ((*restored)->available(), 1) << name;
+    const auto uniform = (*restored)->Propose(*env, probes + 1, 20);
+    ASSERT_TRUE(uniform.ok());
+    EXPECT_EQ(*KeptCounts(uniform->policy, env->grouping()), space.Kept(UniformStart(*env, space)));
+    ASSERT_TRUE((*restored)->Skip(*uniform).ok());
+    EXPECT_EQ((*restored)->available(), 0);
+  }
+}
+
+TEST(PlanningAgentTest, SaysWhatHelpsWhereProbesCannotBePaidFor) {
+  const auto env = MakeEnv("resnet56", {.target_ratio = 0.3});
+  AgentOptions options{.evaluations = 2, .reward_images = 1000};
+  const auto agent = MakeAgent("dp", *env, options);
+  ASSERT_EQ(agent.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(agent.status().message()), testing::HasSubstr("lower probes.ratios"));
 }
 
 TEST(StartsTest, AllPoliciesAreThoseThatCannotGrow) {

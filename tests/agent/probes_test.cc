@@ -144,6 +144,11 @@ TEST_F(ProbePhaseTest, DoesNotMeasureWhatEarlierSearchesDid) {
     earlier.Learn(Reward(episode));
   }
   ASSERT_EQ(probes.size(), 1);
+  EXPECT_TRUE(probes.informed());
+  EXPECT_FALSE(ProbePhase(*env_, options_).informed());
+  const ProbePlan& plan = earlier.plan();
+  EXPECT_DOUBLE_EQ(probes.highest_cost(),
+                   plan.highest_cost / static_cast<double>(plan.points.size()));
   EXPECT_EQ(probes.Reference(), 0.9);
   const Episode episode = probes.Propose(*env_, 0);
   probes.Learn(Reward(episode));

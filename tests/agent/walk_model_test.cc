@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "agent/fit.h"
 #include "agent/planner.h"
 #include "agent/policy_space.h"
 #include "agent/returns.h"
@@ -114,6 +115,35 @@ TEST(WalkModelTest, ActionsAndRatiosAreInverse) {
   const WalkModel::View low{.state = {}, .centre = 0.3, .least = 0.2};
   EXPECT_DOUBLE_EQ(WalkModel::RatioOf(low, 0), 0.2);
   EXPECT_DOUBLE_EQ(WalkModel::ActionOf(low, 1.0), 1.0);  // beyond the reach of an action
+}
+
+TEST(WalkModelTest, WithoutABudgetActionsReachEveryRatioEvenly) {
+  Problem p(0);
+  const WalkModel::View view = p.model.Look(0, p.env->lattice().Maximum(), p.env->budget());
+  EXPECT_LT(view.least, 0.5);
+  EXPECT_DOUBLE_EQ(WalkModel::RatioOf(view, 0), view.least);
+  EXPECT_DOUBLE_EQ(WalkModel::RatioOf(view, 0.5), (1 + view.least) / 2);
+  EXPECT_DOUBLE_EQ(WalkModel::RatioOf(view, 1), 1);
+  for (const double action : {0.0, 0.3, 0.9}) {
+    EXPECT_NEAR(WalkModel::ActionOf(view, WalkModel::RatioOf(view, action)), action, 1e-9);
+  }
+}
+
+TEST(OutcomesTest, PoliciesOfAnotherLatticeAreNotTakenForThoseOfThisOne) {
+  Problem p;
+  const std::vector<int64_t> whole = p.env->lattice().Maximum();
+  Episode episode = EpisodeOf(*p.env, whole, 0);
+  const Grouping& grouping = p.env->grouping();
+  ASSERT_TRUE(OutcomeOf(p.space, grouping, episode, 0.5).has_value());
+  EXPECT_TRUE(OutcomeOf(p.space, grouping, episode, std::nullopt)->infeasible);
+  int64_t off = 0;
+  for (int64_t count = 1; count < whole[0]; ++count) {
+    if (!p.env->lattice().Contains(0, count)) off = count;
+  }
+  ASSERT_GT(off, 0);
+  std::vector<int64_t> kept = whole;
+  kept[0] = off;
+  EXPECT_FALSE(OutcomeOf(p.space, grouping, EpisodeOf(*p.env, kept, 0), 0.5).has_value());
 }
 
 TEST(WalkModelTest, PoliciesOfAnyBudgetAreWalks) {
