@@ -1,8 +1,8 @@
 // What each part of an agent is worth: searches with the real evaluator in this process, the parts
 // of hybrid switched off one by one. The table of docs/search.md.
 //
-//   search_ablation MODEL.onnx DATA.pack --budget 0.5 --evaluations 40 --seeds 5 \
-//       --variants hybrid,hybrid:probes,hybrid:surrogate,hybrid:screening,hybrid:plan,random
+//   search_ablation MODEL.onnx DATA.pack --budget 0.5 --evaluations 40 --seeds 5 --variants
+//       hybrid,hybrid:probes,hybrid:surrogate,hybrid:screening,hybrid:plan,random
 //
 // NAME:PART is NAME without that part; a zero learning rate is `ddpg:learning`. All variants share
 // measurements of the same candidates, as a server's jobs do, which changes no figure. A line of

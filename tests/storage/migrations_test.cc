@@ -365,7 +365,9 @@ TEST_F(GoldenFileTest, Version3IsRead) {
   EXPECT_EQ(store_->ListEpisodes(list)->episodes_size(), 2);
   list.mutable_filter()->set_kinds(0, v1::EPISODE_KIND_PROBE);
   EXPECT_EQ(store_->ListEpisodes(list)->episodes_size(), 0);
-  for (const TaskRecord& task : *store_->Tasks("golden")) EXPECT_EQ(task.images, 0);
+  const auto tasks = store_->Tasks("golden");
+  ASSERT_THAT(tasks, IsOk());
+  for (const TaskRecord& task : *tasks) EXPECT_EQ(task.images, 0);
 }
 
 }  // namespace
