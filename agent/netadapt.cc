@@ -113,11 +113,12 @@ class NetAdapt final : public Agent {
     state.target = reader.I64();
     state.images = reader.I64();
     if (reader.U8() != 0) {
-      state.best.emplace();
-      state.best->kept = ReadCounts(reader);
-      state.best->number = reader.I64();
-      state.best->reward = reader.Double();
-      state.best->candidate = reader.U8() != 0;
+      Winner best;
+      best.kept = ReadCounts(reader);
+      best.number = reader.I64();
+      best.reward = reader.Double();
+      best.candidate = reader.U8() != 0;
+      state.best = std::move(best);
     }
     state.series = ReadCounts(reader);
     state.stranded = reader.U8() != 0;

@@ -46,7 +46,8 @@ Choice Descend(const PolicySpace& space, const GroupTables& loss, double price, 
 
 Choice PlanPolicy(const PolicySpace& space, const GroupTables& loss) {
   const Objective objective{.loss = loss, .bonus = {}};
-  const Choice whole = space.Whole(), minimum = space.Minimum();
+  Choice whole = space.Whole();
+  const Choice minimum = space.Minimum();
   if (!space.has_budget()) return Exchange(space, objective, whole, {});
   if (space.Fits(whole)) return whole;
 

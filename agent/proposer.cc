@@ -81,6 +81,7 @@ void Proposer::Update(const std::vector<Outcome>& outcomes) {
     scores[outcome.choice] = Score(outcome);
   }
   std::vector<std::pair<double, Choice>> ranked;
+  ranked.reserve(scores.size());
   for (const auto& [choice, score] : scores) ranked.emplace_back(score, choice);
   std::sort(ranked.begin(), ranked.end());
   parents_.clear();

@@ -53,7 +53,7 @@ grpc::Status JobServiceImpl::GetJob(grpc::ServerContext*, const v1::GetJobReques
 
 grpc::Status JobServiceImpl::ListJobs(grpc::ServerContext*, const v1::ListJobsRequest* request,
                                       v1::ListJobsResponse* response) {
-  const grpc::Status status = Answer(context_.store->ListJobs(*request), response);
+  grpc::Status status = Answer(context_.store->ListJobs(*request), response);
   for (v1::Job& job : *response->mutable_jobs()) job.clear_series();  // GetJob has it: it is long
   return status;
 }
