@@ -52,7 +52,7 @@ class ExchangeAgent final : public Agent {
 
   void Remember(const Episode& episode, double reward) override {
     probes_.Remember(*env_, episode, reward);
-    std::optional<Outcome> outcome = OutcomeOf(episode, reward);
+    std::optional<Outcome> outcome = OutcomeOf(space_, env_->grouping(), episode, reward);
     if (!outcome.has_value() || episode.kind == EpisodeKind::kProbe) return;
     outcome->remembered = true;
     outcomes_.push_back(*std::move(outcome));
@@ -177,19 +177,6 @@ class ExchangeAgent final : public Agent {
     if (!CanPayProbes()) probes_.Drop();
   }
 
-  // Nothing for counts that are not on the lattice.
-  std::optional<Outcome> OutcomeOf(const Episode& episode, std::optional<double> reward) const {
-    const auto kept = KeptCounts(episode.policy, env_->grouping());
-    if (!kept.ok()) return std::nullopt;
-    Choice choice = space_.IndexOf(*kept);
-    if (space_.Kept(choice) != *kept) return std::nullopt;
-    return Outcome{.choice = std::move(choice),
-                   .kind = episode.kind,
-                   .images = episode.images,
-                   .reward = reward.value_or(0),
-                   .infeasible = !reward.has_value()};
-  }
-
   absl::Status Take(const Episode& episode, std::optional<double> reward) {
     DropUnaffordableProbes();
     if (!probes_.complete()) {
@@ -199,7 +186,7 @@ class ExchangeAgent final : public Agent {
         probes_.Skip();
       }
     } else {
-      std::optional<Outcome> outcome = OutcomeOf(episode, reward);
+      std::optional<Outcome> outcome = OutcomeOf(space_, env_->grouping(), episode, reward);
       if (!outcome.has_value()) {
         return absl::InvalidArgumentError(absl::StrCat("agent ", settings_.name, ": episode ",
                                                        episode.number,
