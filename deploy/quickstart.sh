@@ -27,5 +27,5 @@ PATH=$PWD/build/release/bin:$PATH
 mkdir -p "$out"
 [ -e "$out/fashion.pack" ] ||
   amc data pack --idx /usr/share/datasets/fashion-mnist --mean 0.2860 --std 0.3530 -o "$out/fashion.pack"
-amc run deploy/demo/resnet20-fashion.onnx --data "$out/fashion.pack" --budget 0.5 --episodes 120 \
+amc run deploy/demo/resnet20-fashion.onnx --data "$out/fashion.pack" --budget 0.5 --episodes 60 \
   --reward-images 2000 -o "$out" "$@"
