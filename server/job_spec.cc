@@ -152,6 +152,7 @@ void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   AMC_DEFAULT_ENUM(check, "evaluation.precision", evaluation, precision, Precision,
                    v1::PRECISION_FP32);
   AMC_DEFAULT(evaluation, reconstruction_images, prune.reconstruction_images);
+  AMC_DEFAULT(evaluation, sampled_images, prune.sampled_images);
   AMC_DEFAULT(evaluation, samples_per_layer, prune.samples_per_layer);
   AMC_DEFAULT(evaluation, recalibration_images, prune.recalibration_images);
   AMC_DEFAULT(evaluation, ridge, prune.ridge);
@@ -163,6 +164,7 @@ void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   AMC_DEFAULT(evaluation, finetune_learning_rate, defaults.finetune_learning_rate);
   check.InRange<int64_t>("evaluation.reconstruction_images", evaluation->reconstruction_images(), 1,
                          kMany);
+  check.InRange<int64_t>("evaluation.sampled_images", evaluation->sampled_images(), 1, kMany);
   check.InRange<int64_t>("evaluation.samples_per_layer", evaluation->samples_per_layer(), 1, kMany);
   check.InRange<int64_t>("evaluation.recalibration_images", evaluation->recalibration_images(), 0,
                          kMany);
@@ -263,6 +265,8 @@ int64_t OverheadImages(const v1::EvaluationSpec& evaluation) {
   switch (evaluation.reconstruction()) {
     case v1::RECONSTRUCTION_FAST:
       return images + evaluation.recalibration_images();
+    case v1::RECONSTRUCTION_SAMPLED:
+      return images + std::min(evaluation.sampled_images(), evaluation.reconstruction_images());
     case v1::RECONSTRUCTION_STRONG:
       return images + evaluation.reconstruction_images();
     default:
@@ -320,6 +324,7 @@ LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec) {
   options.prune.criterion = static_cast<Criterion>(evaluation.criterion());
   options.prune.exec = ToExecOptions(evaluation);
   options.prune.reconstruction_images = evaluation.reconstruction_images();
+  options.prune.sampled_images = evaluation.sampled_images();
   options.prune.samples_per_layer = evaluation.samples_per_layer();
   options.prune.recalibration_images = evaluation.recalibration_images();
   options.prune.ridge = evaluation.ridge();

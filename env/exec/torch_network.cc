@@ -87,7 +87,7 @@ class Interpreter : public TorchNetwork {
   absl::StatusOr<torch::Tensor> Forward(const torch::Tensor& input) override;
   absl::StatusOr<torch::Tensor> ForwardFrom(
       size_t first, const std::map<TensorId, torch::Tensor>& given) override;
-  absl::StatusOr<Tensors> RunNode(NodeId node, const Tensors& inputs) override;
+  absl::StatusOr<Tensors> RunNode(NodeId node, const Tensors& inputs, bool may_overwrite) override;
   void set_tap(Tap tap) override { tap_ = std::move(tap); }
   void Train(bool on, double batch_norm_momentum) override;
   torch::Tensor& constant(TensorId id) override { return constants_[Index(id)]; }
@@ -259,14 +259,15 @@ absl::StatusOr<Tensors> Interpreter::Run(NodeId id, Tensors inputs, bool may_ove
   }
 }
 
-absl::StatusOr<Tensors> Interpreter::RunNode(NodeId node, const Tensors& inputs) {
+absl::StatusOr<Tensors> Interpreter::RunNode(NodeId node, const Tensors& inputs,
+                                             bool may_overwrite) {
   if (inputs.size() != graph_.node(node).inputs.size()) {
     return absl::InvalidArgumentError(absl::StrCat(NodeLabel(graph_, graph_.node(node)), ": ",
                                                    inputs.size(), " inputs given, want ",
                                                    graph_.node(node).inputs.size()));
   }
   const at::AutoGradMode gradients(training_ && at::GradMode::is_enabled());
-  return Run(node, inputs, /*may_overwrite=*/false);
+  return Run(node, inputs, may_overwrite && may_overwrite_[Index(node)]);
 }
 
 absl::StatusOr<torch::Tensor> Interpreter::Forward(const torch::Tensor& input) {

@@ -40,9 +40,10 @@ class TorchNetwork {
       size_t first, const std::map<TensorId, torch::Tensor>& given) = 0;
 
   // One node, for callers that walk the graph themselves: `inputs` parallel node.inputs for the
-  // activations (undefined tensors for constants and omitted inputs). Returns its outputs.
+  // activations (undefined tensors for constants and omitted inputs). Returns its outputs. Where
+  // `may_overwrite`, the first input may hold something else afterwards if no other node reads it.
   virtual absl::StatusOr<std::vector<torch::Tensor>> RunNode(
-      NodeId node, const std::vector<torch::Tensor>& inputs) = 0;
+      NodeId node, const std::vector<torch::Tensor>& inputs, bool may_overwrite = false) = 0;
 
   // Called with each node's outputs during Forward, in topological order; may replace them.
   using Tap = std::function<void(NodeId, std::vector<torch::Tensor>&)>;

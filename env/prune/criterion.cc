@@ -26,6 +26,7 @@ struct ReconstructionEntry {
 };
 constexpr ReconstructionEntry kReconstructions[] = {{Reconstruction::kNone, "none"},
                                                     {Reconstruction::kFast, "fast"},
+                                                    {Reconstruction::kSampled, "sampled"},
                                                     {Reconstruction::kStrong, "strong"}};
 
 }  // namespace
@@ -50,7 +51,7 @@ absl::StatusOr<Reconstruction> ParseReconstruction(absl::string_view name) {
     if (entry.name == name) return entry.reconstruction;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("reconstruction ", name, ": not one of none, fast, strong"));
+      absl::StrCat("reconstruction ", name, ": not one of none, fast, sampled, strong"));
 }
 
 absl::string_view ReconstructionName(Reconstruction reconstruction) {

@@ -24,6 +24,7 @@
 #include "env/prune/torch_elimination.h"
 #include "env/prune/torch_fast_reconstruction.h"
 #include "env/prune/torch_patches.h"
+#include "env/prune/torch_sampled_reconstruction.h"
 
 namespace amc {
 namespace {
@@ -85,8 +86,13 @@ class ChannelPruner : public Pruner {
   CalibrationSet calibration_;                              // of fast reconstruction
   std::optional<ReferenceMoments> reference_;               // of the original
   std::unique_ptr<PrefixCache> prefix_;                     // of the same images
+  std::unique_ptr<SampledReconstruction> sampled_;          // on first need
   std::vector<float> held_out_logits_;                      // of the original
 };
+
+bool NeedsMoments(Reconstruction reconstruction) {
+  return reconstruction == Reconstruction::kFast || reconstruction == Reconstruction::kSampled;
+}
 
 absl::Status ChannelPruner::Prepare(const Progress& progress) {
   if (prepared_) return absl::OkStatus();
@@ -215,7 +221,7 @@ absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
         absl::StrCat("the reconstruction split has ", pack_.size(Split::kReconstruction),
                      " images and ", options_.reconstruction_images, " were asked for"));
   }
-  if (CriterionNeedsMoments() || reconstruction == Reconstruction::kFast) {
+  if (CriterionNeedsMoments() || NeedsMoments(reconstruction)) {
     AMC_RETURN_IF_ERROR(Prepare(progress));
   }
   AMC_ASSIGN_OR_RETURN(const ChannelSelection selection, Select(kept));
@@ -227,6 +233,17 @@ absl::StatusOr<Graph> ChannelPruner::Prune(absl::Span<const int64_t> kept,
       AMC_RETURN_IF_ERROR(
           ReconstructFast(graph_, grouping_, layers_, moments_, selection, options_.ridge, pruned));
       return RecalibrateFast(selection, pruned);
+    case Reconstruction::kSampled: {
+      AMC_RETURN_IF_ERROR(
+          ReconstructFast(graph_, grouping_, layers_, moments_, selection, options_.ridge, pruned));
+      if (sampled_ == nullptr) {
+        sampled_ = std::make_unique<SampledReconstruction>(
+            graph_, grouping_, pack_, std::min(options_.sampled_images, images_), options_);
+      }
+      AMC_ASSIGN_OR_RETURN(Rebuilt sampled, sampled_->Run(selection, pruned, progress));
+      work_ += sampled.work;
+      return std::move(sampled.graph);
+    }
     case Reconstruction::kStrong: {
       AMC_ASSIGN_OR_RETURN(Rebuilt strong, ReconstructStrongly(graph_, grouping_, selection, pruned,
                                                                pack_, images_, options_, progress));
@@ -299,6 +316,7 @@ absl::Status CheckOptions(const PruneOptions& options) {
                            options.reconstruction_images));
   AMC_RETURN_IF_ERROR(
       need(options.samples_per_layer >= 1, "samples_per_layer", options.samples_per_layer));
+  AMC_RETURN_IF_ERROR(need(options.sampled_images >= 1, "sampled_images", options.sampled_images));
   AMC_RETURN_IF_ERROR(need(options.recalibration_images >= 0, "recalibration_images",
                            options.recalibration_images));
   AMC_RETURN_IF_ERROR(

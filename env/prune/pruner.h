@@ -4,7 +4,8 @@
 // activations, then recalibrates: matches the channels' moments to the original's. Strong
 // reconstruction refits layer by layer from the already pruned network's inputs, the target being
 // the original block's output minus the pruned shortcut (He et al., ICCV 2017, section 3.2); the
-// winner always gets it. Networks whose batch norm was folded before export are treated alike.
+// winner always gets it. Sampled reconstruction is both, from few images, for ranking. Networks
+// whose batch norm was folded before export are treated alike.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +24,12 @@ namespace amc {
 // l1, l2: norms of the weights that make a channel. energy: what it contributes to its consumers'
 // outputs. greedy: what its consumers cannot make up for without it (backward elimination).
 enum class Criterion { kL1 = 1, kL2 = 2, kActivationEnergy = 3, kGreedy = 4 };
-enum class Reconstruction { kNone = 1, kFast = 2, kStrong = 3 };
+enum class Reconstruction { kNone = 1, kFast = 2, kStrong = 3, kSampled = 4 };
 
 // "l1", "l2", "energy", "greedy"
 absl::StatusOr<Criterion> ParseCriterion(absl::string_view name);
 absl::string_view CriterionName(Criterion criterion);
-// "none", "fast", "strong"
+// "none", "fast", "sampled", "strong"
 absl::StatusOr<Reconstruction> ParseReconstruction(absl::string_view name);
 absl::string_view ReconstructionName(Reconstruction reconstruction);
 
@@ -37,6 +38,7 @@ struct PruneOptions {
   ExecOptions exec;
   int64_t reconstruction_images = 2000;  // from the reconstruction split (all if it has fewer)
   int64_t samples_per_layer = 20000;     // output positions that enter a layer's normal equations
+  int64_t sampled_images = 250;          // of these, that sampled reconstruction fits to
   int64_t recalibration_images = 128;    // that fast reconstruction recalibrates on; 0: never
   double ridge = 1e-4;                   // relative to the mean diagonal of X^T X
   uint64_t seed = 0;                     // of the sampled positions
@@ -59,7 +61,8 @@ class Pruner {
   // Prepare and Prune can be interrupted (base/interrupt.h). Cancelled, they leave what is kept
   // between candidates as it was, and the next call gives what it would have given.
 
-  // Accumulates the statistics that Prune with kFast needs. Optional: Prune does it otherwise.
+  // Accumulates the statistics that Prune with kFast and kSampled needs. Optional: Prune does it
+  // otherwise.
   virtual absl::Status Prepare(const Progress& progress) = 0;
 
   // `kept` has one count per group, on its cells.
@@ -72,9 +75,10 @@ class Pruner {
 
   // Multiply-accumulates of what that network was forwarded for, and the original beside it: images
   // times the MACs of the layers that they passed. Fast reconstruction: recalibration, from the
-  // cut at which it starts. Strong: the walk through both networks, fresh statistics, and the
-  // held-out images with and without these. What is made once and serves all candidates is left
-  // out: the normal equations, the original's moments, logits and activations at cuts.
+  // cut at which it starts. Sampled: the walk through the network, from such a cut. Strong: the
+  // walk through both networks, fresh statistics, and the held-out images with and without these.
+  // What is made once and serves all candidates is left out: the normal equations, the original's
+  // moments, logits and activations at cuts.
   virtual int64_t work() const = 0;
 };
 

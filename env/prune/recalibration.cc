@@ -95,7 +95,8 @@ absl::StatusOr<Rebuilt> Walk(const Graph& graph, const CalibrationSet& images,
   size_t next = start.node;
   for (const Point& point : points) {
     const size_t end = Index(point.node) + (point.is_convolution() ? 1 : 0);
-    for (; next < end; ++next) AMC_RETURN_IF_ERROR(activations.Run(graph.node_id(next)));
+    AMC_RETURN_IF_ERROR(activations.Run(next, std::max(next, end)));
+    next = std::max(next, end);
     try {
       AMC_ASSIGN_OR_RETURN(const Moments moments, Measure(activations.of(point.measured)));
       AMC_RETURN_IF_ERROR(visit(point, moments, *network, activations));

@@ -41,6 +41,7 @@ TorchActivations::TorchActivations(TorchNetwork& network)
 
 void TorchActivations::SetInput(std::vector<torch::Tensor> chunks) {
   for (std::vector<torch::Tensor>& value : values_) value.clear();
+  is_given_.assign(readers_.size(), false);
   waiting_ = readers_;
   chunks_ = chunks.size();
   values_[Index(graph().inputs[0])] = std::move(chunks);
@@ -51,6 +52,7 @@ void TorchActivations::SetStart(const PrefixStart& start) {
   const std::vector<Activations>& batches = start.cache->batches().kept;
   chunks_ = batches.size();
   for (const TensorId id : start.cache->plan().alive(start.node)) {
+    is_given_[Index(id)] = true;
     for (const Activations& batch : batches) values_[Index(id)].push_back(batch.at(id));
   }
   for (size_t n = 0; n < start.node; ++n) {
@@ -60,31 +62,51 @@ void TorchActivations::SetStart(const PrefixStart& start) {
   }
 }
 
-absl::Status TorchActivations::Run(NodeId id) {
-  const Node& node = graph().node(id);
-  std::vector<std::vector<torch::Tensor>> results(node.outputs.size());
+absl::Status TorchActivations::Run(size_t first, size_t last) {
+  std::vector<int> waiting;
   for (size_t c = 0; c < chunks_; ++c) {
-    std::vector<torch::Tensor> inputs(node.inputs.size());
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const TensorId input = node.inputs[i];
-      if (input == TensorId::kNone || graph().tensor(input).is_constant) continue;
-      if (c < values_[Index(input)].size()) inputs[i] = values_[Index(input)][c];
-    }
-    AMC_ASSIGN_OR_RETURN(std::vector<torch::Tensor> outputs, network_.RunNode(id, inputs));
-    for (size_t o = 0; o < results.size(); ++o) results[o].push_back(std::move(outputs[o]));
+    waiting = waiting_;
+    for (size_t n = first; n < last; ++n) AMC_RETURN_IF_ERROR(RunOn(c, n, waiting));
   }
+  for (size_t n = first; n < last; ++n) {
+    for (const TensorId input : graph().nodes[n].inputs) {
+      if (IsFreed(input, waiting)) values_[Index(input)].clear();
+    }
+  }
+  if (chunks_ > 0) waiting_ = std::move(waiting);
+  return absl::OkStatus();
+}
+
+absl::Status TorchActivations::RunOn(size_t c, size_t n, std::vector<int>& waiting) {
+  const Node& node = graph().nodes[n];
+  std::vector<torch::Tensor> inputs(node.inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TensorId input = node.inputs[i];
+    if (input == TensorId::kNone || graph().tensor(input).is_constant) continue;
+    if (c < values_[Index(input)].size()) inputs[i] = values_[Index(input)][c];
+  }
+  const bool may_overwrite = !node.inputs.empty() && node.inputs[0] != TensorId::kNone &&
+                             !is_given_[Index(node.inputs[0])];
+  AMC_ASSIGN_OR_RETURN(const std::vector<torch::Tensor> outputs,
+                       network_.RunNode(graph().node_id(n), inputs, may_overwrite));
   for (const TensorId input : node.inputs) {
     if (input == TensorId::kNone || input == graph().inputs[0]) continue;
-    int& waiting = waiting_[Index(input)];
-    if (waiting != kForever && --waiting == 0) values_[Index(input)].clear();
-  }
-  for (size_t o = 0; o < results.size(); ++o) {
-    const TensorId output = node.outputs[o];
-    if (output != TensorId::kNone && waiting_[Index(output)] != 0) {
-      values_[Index(output)] = std::move(results[o]);
+    int& left = waiting[Index(input)];
+    if (left != kForever && --left == 0 && c < values_[Index(input)].size()) {
+      values_[Index(input)][c] = torch::Tensor();
     }
   }
+  for (size_t o = 0; o < outputs.size(); ++o) {
+    const TensorId output = node.outputs[o];
+    if (output == TensorId::kNone || waiting[Index(output)] == 0) continue;
+    values_[Index(output)].resize(chunks_);
+    values_[Index(output)][c] = outputs[o];
+  }
   return absl::OkStatus();
+}
+
+bool TorchActivations::IsFreed(TensorId id, const std::vector<int>& waiting) const {
+  return id != TensorId::kNone && id != graph().inputs[0] && waiting[Index(id)] == 0;
 }
 
 void TorchActivations::Transform(TensorId id, const torch::Tensor& scale,

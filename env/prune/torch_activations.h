@@ -32,8 +32,11 @@ class TorchActivations {
   // images, batch by batch: nodes before it are not to be run.
   void SetStart(const PrefixStart& start);
 
-  // Runs `node` on every chunk. Its inputs must have been computed and not freed.
-  absl::Status Run(NodeId node);
+  // Runs nodes [first, last) on every chunk. Their inputs must have been computed and not freed.
+  // Chunk after chunk, so that what one node computes is still near when the next one reads it;
+  // what a ReLU or Clip alone reads is overwritten by it.
+  absl::Status Run(size_t first, size_t last);
+  absl::Status Run(NodeId node) { return Run(Index(node), Index(node) + 1); }
 
   // One tensor per chunk; empty if not computed yet or freed.
   const std::vector<torch::Tensor>& of(TensorId id) const { return values_[Index(id)]; }
@@ -44,11 +47,15 @@ class TorchActivations {
   const Graph& graph() const { return network_.graph(); }
 
  private:
+  absl::Status RunOn(size_t chunk, size_t node, std::vector<int>& waiting);
+  bool IsFreed(TensorId id, const std::vector<int>& waiting) const;
+
   TorchNetwork& network_;
   size_t chunks_ = 0;
   std::vector<std::vector<torch::Tensor>> values_;  // by TensorId
   std::vector<int> readers_;                        // by TensorId; -1 for outputs: never freed
   std::vector<int> waiting_;                        // readers that have not run
+  std::vector<bool> is_given_;                      // by TensorId: others hold it too
 };
 
 // Images [first, first + count) of the split in chunks of at most options.batch_size, on its

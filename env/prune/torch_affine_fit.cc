@@ -10,7 +10,6 @@
 namespace amc {
 namespace {
 
-constexpr int kResponseRounds = 3;   // further ones change the held-out loss by less than 1%
 constexpr int64_t kRowBlock = 4096;  // rows whose products are summed in float32
 
 // left^T right / rows, in float64: groups x rows x A, groups x rows x B to groups x A x B.
@@ -43,7 +42,8 @@ torch::Tensor Majorise(const torch::Tensor& wanted, const torch::Tensor& got, fl
 }  // namespace
 
 absl::StatusOr<AffineFit> FitAffine(torch::Tensor features, const FitTarget& target,
-                                    const torch::Tensor& prior, double ridge, bool has_intercept) {
+                                    const torch::Tensor& prior, const FitOptions& options) {
+  const bool has_intercept = options.has_intercept;
   const int64_t groups = features.size(0), rows = features.size(1);
   const auto by_group = [&](const torch::Tensor& t) {
     return t.reshape({rows, groups, -1}).transpose(0, 1).contiguous();
@@ -55,7 +55,8 @@ absl::StatusOr<AffineFit> FitAffine(torch::Tensor features, const FitTarget& tar
     mean.zero_();
   }
   AMC_ASSIGN_OR_RETURN(const torch::Tensor covariance, MeanProduct(features, features));
-  AMC_ASSIGN_OR_RETURN(const torch::Tensor lower, RidgeCholesky(covariance.to(at::kCPU), ridge));
+  AMC_ASSIGN_OR_RETURN(const torch::Tensor lower,
+                       RidgeCholesky(covariance.to(at::kCPU), options.ridge));
   const torch::Tensor wanted = by_group(target.rows);
   const torch::Tensor offset = target.offset.defined() ? by_group(target.offset) : torch::Tensor();
   AMC_ASSIGN_OR_RETURN(const torch::Tensor prior_outputs,
@@ -74,7 +75,7 @@ absl::StatusOr<AffineFit> FitAffine(torch::Tensor features, const FitTarget& tar
                          SlicedCholeskySolve(moment.to(at::kCPU), lower));
     fit.weight = prior + change.transpose(1, 2).to(prior.options());
     AMC_ASSIGN_OR_RETURN(outputs, SlicedProduct(features, fit.weight.transpose(1, 2)));
-    if (!clips || round == kResponseRounds) break;
+    if (!clips || round == options.rounds) break;
     torch::Tensor got = outputs + output_mean;
     if (offset.defined()) got.add_(offset);
     goal = Majorise(wanted, got, target.low, target.high);

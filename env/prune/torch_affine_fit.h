@@ -22,16 +22,22 @@ struct FitTarget {
   float high = std::numeric_limits<float>::infinity();
 };
 
+struct FitOptions {
+  double ridge = 1e-4;  // relative to the mean diagonal of the features' covariance
+  int rounds = 3;       // of majorisation; further ones change the held-out loss by less than 1%
+  bool has_intercept = true;
+};
+
 struct AffineFit {
   torch::Tensor weight;          // groups x outputs per group x K
   torch::Tensor intercept;       // outputs
   torch::Tensor mean, variance;  // outputs: of X W^T over the rows
 };
 
-// `features` is groups x rows x K and is used up; `prior` is shaped like AffineFit::weight. `ridge`
-// is relative to the mean diagonal of the features' covariance. InvalidArgument on features that
-// are not finite; Cancelled by an InterruptScope (base/interrupt.h).
+// `features` is groups x rows x K and is used up; `prior` is shaped like AffineFit::weight.
+// InvalidArgument on features that are not finite; Cancelled by an InterruptScope
+// (base/interrupt.h).
 absl::StatusOr<AffineFit> FitAffine(torch::Tensor features, const FitTarget& target,
-                                    const torch::Tensor& prior, double ridge, bool has_intercept);
+                                    const torch::Tensor& prior, const FitOptions& options);
 
 }  // namespace amc

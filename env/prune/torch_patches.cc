@@ -34,19 +34,23 @@ torch::Tensor GatherPatches(const Layer& layer, const torch::Tensor& input, int6
     return input.reshape({-1, input.size(-1)}).index_select(0, at).unsqueeze(0);
   }
   const ConvParams& conv = layer.conv;
-  const torch::Tensor padded = at::constant_pad_nd(
-      input, {conv.pad_begin[1], conv.pad_end[1], conv.pad_begin[0], conv.pad_end[0]});
-  const int64_t channels = padded.size(1), rows = padded.size(2), columns = padded.size(3);
-  const torch::Tensor pixels = padded.permute({0, 2, 3, 1}).reshape({-1, channels});
+  const int64_t channels = input.size(1), rows = input.size(2), columns = input.size(3);
+  const torch::Tensor pixels = input.permute({0, 2, 3, 1}).reshape({-1, channels});
   const torch::Tensor image = at.div(height * width, "floor");
-  const torch::Tensor row = at.div(width, "floor").remainder(height) * conv.stride[0];
-  const torch::Tensor column = at.remainder(width) * conv.stride[1];
-  const torch::Tensor corner = (image * rows + row) * columns + column;
+  const torch::Tensor top =
+      at.div(width, "floor").remainder(height) * conv.stride[0] - conv.pad_begin[0];
+  const torch::Tensor left = at.remainder(width) * conv.stride[1] - conv.pad_begin[1];
   std::vector<torch::Tensor> taps;
   for (int64_t i = 0; i < conv.kernel[0]; ++i) {
     for (int64_t j = 0; j < conv.kernel[1]; ++j) {
-      const int64_t offset = i * conv.dilation[0] * columns + j * conv.dilation[1];
-      taps.push_back(pixels.index_select(0, corner + offset));
+      const torch::Tensor row = top + i * conv.dilation[0], column = left + j * conv.dilation[1];
+      const torch::Tensor padding = row.lt(0)
+                                        .logical_or_(row.ge(rows))
+                                        .logical_or_(column.lt(0))
+                                        .logical_or_(column.ge(columns));
+      const torch::Tensor pixel =
+          (image * rows + row.clamp(0, rows - 1)) * columns + column.clamp(0, columns - 1);
+      taps.push_back(pixels.index_select(0, pixel).masked_fill_(padding.unsqueeze(1), 0));
     }
   }
   return torch::stack(taps, 2)

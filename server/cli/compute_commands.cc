@@ -115,7 +115,7 @@ void AddPrune(CLI::App& app, PruneArgs& args) {
   app.add_option("--reconstruction", args.reconstruction,
                  "Refit the remaining weights: none, fast or strong (default strong, without data "
                  "none)")
-      ->check(CLI::IsMember({"none", "fast", "strong"}));
+      ->check(CLI::IsMember({"none", "fast", "sampled", "strong"}));
   app.add_option("--reconstruction-images", args.images, "Images that reconstruction reads")
       ->check(WholeBetween(1, kMany))
       ->capture_default_str();

@@ -92,9 +92,11 @@ $GROUPS
   "evaluation": {
     // CRITERION_L1, CRITERION_L2, CRITERION_ENERGY or CRITERION_GREEDY
     "criterion": "CRITERION_GREEDY",
-    // What ranks candidates: RECONSTRUCTION_NONE, _FAST or _STRONG. The winner always gets STRONG.
-    "reconstruction": "RECONSTRUCTION_FAST",
+    // What ranks candidates: RECONSTRUCTION_NONE, _FAST, _SAMPLED or _STRONG. The winner gets STRONG.
+    "reconstruction": "RECONSTRUCTION_SAMPLED",
     "reconstruction_images": 2000,
+    // Of these, that RECONSTRUCTION_SAMPLED looks at.
+    "sampled_images": 250,
     "samples_per_layer": 20000,
     "recalibration_images": 128,
     "ridge": 1e-4,

@@ -71,7 +71,8 @@ struct Method {
   // Whether the pruner begins with statistics of the original's activations.
   bool ReadsActivations() const {
     return options.criterion == Criterion::kActivationEnergy ||
-           options.criterion == Criterion::kGreedy || reconstruction == Reconstruction::kFast;
+           options.criterion == Criterion::kGreedy || reconstruction == Reconstruction::kFast ||
+           reconstruction == Reconstruction::kSampled;
   }
 };
 

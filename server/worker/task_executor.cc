@@ -80,7 +80,8 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
   } else {
     const Policy policy = FromProto(lease.policy());
     if (lease.kind() == v1::TASK_KIND_EVALUATE) {
-      if (evaluation.reconstruction() == v1::RECONSTRUCTION_FAST) {
+      if (evaluation.reconstruction() == v1::RECONSTRUCTION_FAST ||
+          evaluation.reconstruction() == v1::RECONSTRUCTION_SAMPLED) {
         AMC_RETURN_IF_ERROR(evaluator.pruner().Prepare(
             [&](int64_t done, int64_t total) { progress("normal equations", done, total); }));
       }

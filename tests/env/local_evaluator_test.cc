@@ -120,6 +120,8 @@ TEST_F(LocalEvaluatorTest, WorkIsImagesTimesTheLayersThatTheyPassed) {
   EXPECT_EQ(work(0, 0, Reconstruction::kNone), 120 * all);
   // 32 images recalibrate; what follows the last batch norm they need not pass.
   EXPECT_EQ(work(0, 50, Reconstruction::kFast), 32 * (First(6) + rest) + 50 * all);
+  // 60 images are a sample of these, and the original's part of it is not a candidate's.
+  EXPECT_EQ(work(0, 50, Reconstruction::kSampled), 60 * (First(6) + rest) + 50 * all);
   // 60 walk through both networks, the pruned one up to the head, whose inputs are all that its
   // refit needs; 60 give fresh statistics; 24 judge them, twice.
   const int64_t original = First(12) + Second(12, 8) + Head(8);
@@ -129,6 +131,8 @@ TEST_F(LocalEvaluatorTest, WorkIsImagesTimesTheLayersThatTheyPassed) {
   EXPECT_EQ(work(1, 50, Reconstruction::kNone), 50 * (Second(12, 4) + Head(4)));
   EXPECT_EQ(work(1, 50, Reconstruction::kFast),
             32 * Second(12, 4) + 50 * (Second(12, 4) + Head(4)));
+  EXPECT_EQ(work(1, 50, Reconstruction::kSampled),
+            60 * Second(12, 4) + 50 * (Second(12, 4) + Head(4)));
 }
 
 TEST_F(LocalEvaluatorTest, FineTuningForwardsOnceAndBackwardTwice) {
@@ -296,8 +300,8 @@ TEST_F(LocalEvaluatorTest, ACandidateWhoseLogitsAreNotFiniteIsInfeasible) {
   }
   const Policy policy = MakePolicy((*evaluator)->grouping(), kept);
   const auto model = CostModel::Create(graph, (*evaluator)->grouping());
-  for (const Reconstruction reconstruction :
-       {Reconstruction::kNone, Reconstruction::kFast, Reconstruction::kStrong}) {
+  for (const Reconstruction reconstruction : {Reconstruction::kNone, Reconstruction::kFast,
+                                              Reconstruction::kSampled, Reconstruction::kStrong}) {
     Graph pruned;
     const auto measured = (*evaluator)->EvaluateOne({policy}, reconstruction, &pruned);
     ASSERT_TRUE(measured.ok()) << measured.status();

@@ -61,7 +61,7 @@ TEST(JobSpecTest, WritesOutTheDefaultsThatTheProtoStates) {
   EXPECT_EQ(spec.space().min_preserve_ratio(), 0.2);
   EXPECT_EQ(spec.space().channel_multiple(), 1);
   EXPECT_EQ(spec.evaluation().criterion(), v1::CRITERION_GREEDY);
-  EXPECT_EQ(spec.evaluation().reconstruction(), v1::RECONSTRUCTION_FAST);
+  EXPECT_EQ(spec.evaluation().reconstruction(), v1::RECONSTRUCTION_SAMPLED);
   EXPECT_EQ(spec.evaluation().reconstruction_images(), 2000);
   EXPECT_EQ(spec.evaluation().samples_per_layer(), 20000);
   EXPECT_EQ(spec.evaluation().recalibration_images(), 128);

@@ -77,8 +77,9 @@ TEST_P(CompensationTest, AffineFitIsTheLeastSquaresFitOfTargetMinusOffset) {
   const torch::Tensor x = CorrelatedRows(5000, 7);  // more than one block of rows
   const torch::Tensor y = x.matmul(torch::randn({7, 4})).tanh() + torch::randn({5000, 4}) + 2;
   const torch::Tensor offset = torch::randn({5000, 4});
-  const absl::StatusOr<AffineFit> fit = FitAffine(x.clone().unsqueeze(0), {y, offset},
-                                                  torch::randn({1, 4, 7}), kNoRidge, has_intercept);
+  const absl::StatusOr<AffineFit> fit =
+      FitAffine(x.clone().unsqueeze(0), {y, offset}, torch::randn({1, 4, 7}),
+                {.ridge = kNoRidge, .has_intercept = has_intercept});
   ASSERT_TRUE(fit.ok()) << fit.status();
   const auto [expected, intercept] = LeastSquares(x, y - offset, has_intercept);
   EXPECT_TRUE(torch::allclose(fit->weight[0].to(at::kDouble), expected, 1e-3, 1e-4));
@@ -97,7 +98,7 @@ TEST(AffineFitTest, GroupsAreFittedApart) {
   const torch::Tensor weight = torch::randn({2, 5, 3});
   const torch::Tensor y = at::bmm(x, weight.transpose(1, 2)).transpose(0, 1).reshape({300, 10}) + 1;
   const absl::StatusOr<AffineFit> fit =
-      FitAffine(x.contiguous(), {y, {}}, torch::zeros({2, 5, 3}), kNoRidge, true);
+      FitAffine(x.contiguous(), {y, {}}, torch::zeros({2, 5, 3}), {.ridge = kNoRidge});
   ASSERT_TRUE(fit.ok()) << fit.status();
   EXPECT_TRUE(torch::allclose(fit->weight, weight, 1e-3, 1e-3));
   EXPECT_TRUE(torch::allclose(fit->intercept, torch::ones({10}), 1e-2, 1e-2));
@@ -114,9 +115,9 @@ TEST(AffineFitTest, WhatReluCutsOffNeedNotBeHit) {
   };
   const torch::Tensor prior = torch::zeros({1, 3, 5});
   const absl::StatusOr<AffineFit> plain =
-      FitAffine(x.clone().unsqueeze(0), {y, {}}, prior, kNoRidge, true);
+      FitAffine(x.clone().unsqueeze(0), {y, {}}, prior, {.ridge = kNoRidge});
   const absl::StatusOr<AffineFit> through =
-      FitAffine(x.clone().unsqueeze(0), {y, {}, 0}, prior, kNoRidge, true);
+      FitAffine(x.clone().unsqueeze(0), {y, {}, 0}, prior, {.ridge = kNoRidge});
   ASSERT_TRUE(plain.ok() && through.ok());
   EXPECT_LT(loss(*through), 0.5 * loss(*plain));
 }
@@ -127,7 +128,7 @@ TEST(AffineFitTest, KeepsThePriorWhereTheRowsSayNothing) {
   x.select(1, 2).zero_();
   const torch::Tensor prior = torch::full({1, 2, 4}, 3.0);
   const absl::StatusOr<AffineFit> fit =
-      FitAffine(x.clone().unsqueeze(0), {torch::randn({100, 2}), {}}, prior, 1e-4, true);
+      FitAffine(x.clone().unsqueeze(0), {torch::randn({100, 2}), {}}, prior, FitOptions{});
   ASSERT_TRUE(fit.ok()) << fit.status();
   EXPECT_TRUE(torch::allclose(fit->weight[0].select(1, 2), torch::full({2}, 3.0), 1e-4));
 }

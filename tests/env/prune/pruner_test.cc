@@ -94,6 +94,7 @@ TEST_P(RedundancyTest, RepeatedChannelsAreRebuiltFromWhatTheyRepeat) {
 INSTANTIATE_TEST_SUITE_P(All, RedundancyTest,
                          ::testing::Combine(::testing::Bool(),
                                             ::testing::Values(Reconstruction::kFast,
+                                                              Reconstruction::kSampled,
                                                               Reconstruction::kStrong)));
 
 std::vector<int64_t> HalfInside(const Graph& graph) {
@@ -111,14 +112,15 @@ TEST(PrunerTest, EachReconstructionIsBetterThanTheOneBefore) {
   const auto pruner = MakePruner(graph, pack);
   const std::vector<float> expected = RewardLogits(graph, pack);
   std::vector<double> errors;
-  for (const Reconstruction reconstruction :
-       {Reconstruction::kNone, Reconstruction::kFast, Reconstruction::kStrong}) {
+  for (const Reconstruction reconstruction : {Reconstruction::kNone, Reconstruction::kFast,
+                                              Reconstruction::kSampled, Reconstruction::kStrong}) {
     const absl::StatusOr<Graph> pruned = pruner->Prune(HalfInside(graph), reconstruction, nullptr);
     ASSERT_TRUE(pruned.ok()) << pruned.status();
     errors.push_back(RelativeError(expected, RewardLogits(*pruned, pack)));
   }
   EXPECT_LT(errors[1], errors[0]);
   EXPECT_LT(errors[2], errors[1]);
+  EXPECT_LT(errors[3], errors[2]);
 }
 
 TEST(PrunerTest, StrongReconstructionDoesNotCareWhetherBatchNormIsFolded) {
@@ -145,7 +147,8 @@ TEST(PrunerTest, SaysWhetherTheResultIsRecalibrated) {
   for (const Graph& graph : {Recalibrate(original, {&pack, 0, 400}, {})->graph, original}) {
     const auto with = MakePruner(graph, pack), without = MakePruner(graph, pack, never);
     for (const Reconstruction reconstruction :
-         {Reconstruction::kNone, Reconstruction::kFast, Reconstruction::kStrong}) {
+         {Reconstruction::kNone, Reconstruction::kFast, Reconstruction::kSampled,
+          Reconstruction::kStrong}) {
       const auto a = with->Prune(HalfInside(graph), reconstruction, nullptr);
       const auto b = without->Prune(HalfInside(graph), reconstruction, nullptr);
       ASSERT_TRUE(a.ok() && b.ok());
@@ -161,8 +164,8 @@ TEST(PrunerTest, KeepingEverythingReturnsTheSameBits) {
   const Graph graph = ResidualNetwork();
   const RandomPack pack(64, 3, 8, 2);
   const auto pruner = MakePruner(graph, pack);
-  for (const Reconstruction reconstruction :
-       {Reconstruction::kNone, Reconstruction::kFast, Reconstruction::kStrong}) {
+  for (const Reconstruction reconstruction : {Reconstruction::kNone, Reconstruction::kFast,
+                                              Reconstruction::kSampled, Reconstruction::kStrong}) {
     const absl::StatusOr<Graph> same = pruner->Prune(Whole(graph), reconstruction, nullptr);
     ASSERT_TRUE(same.ok()) << same.status();
     for (size_t t = 0; t < graph.tensors.size(); ++t) {
@@ -174,12 +177,16 @@ TEST(PrunerTest, KeepingEverythingReturnsTheSameBits) {
 TEST(PrunerTest, TheSameArgumentsGiveTheSameBits) {
   const Graph graph = ResidualNetwork();
   const RandomPack pack(100, 3, 8, 2);
-  for (const Reconstruction reconstruction : {Reconstruction::kFast, Reconstruction::kStrong}) {
+  for (const Reconstruction reconstruction :
+       {Reconstruction::kFast, Reconstruction::kSampled, Reconstruction::kStrong}) {
     const auto first = MakePruner(graph, pack)->Prune(HalfInside(graph), reconstruction, nullptr);
     const auto pruner = MakePruner(graph, pack);
     std::vector<int64_t> other = HalfInside(graph);
     other[0] = 1;  // what was pruned before leaves no trace
-    ASSERT_TRUE(pruner->Prune(other, Reconstruction::kStrong, nullptr).ok());
+    ASSERT_TRUE(pruner->Prune(other, reconstruction, nullptr).ok());
+    std::vector<int64_t> last = Whole(graph);
+    last.back() = 1;  // all but the end starts at a cut
+    ASSERT_TRUE(pruner->Prune(last, reconstruction, nullptr).ok());
     const auto second = pruner->Prune(HalfInside(graph), reconstruction, nullptr);
     ASSERT_TRUE(first.ok() && second.ok());
     EXPECT_EQ(RewardLogits(*first, pack), RewardLogits(*second, pack));
@@ -200,7 +207,8 @@ TEST(PrunerTest, EveryZooNetworkCanBePrunedInEveryGroup) {
     options.recalibration_images = 8;
     std::vector<int64_t> kept = Whole(*graph);
     for (int64_t& count : kept) count = std::max<int64_t>(1, count / 2);
-    for (const Reconstruction reconstruction : {Reconstruction::kFast, Reconstruction::kStrong}) {
+    for (const Reconstruction reconstruction :
+         {Reconstruction::kFast, Reconstruction::kSampled, Reconstruction::kStrong}) {
       const auto pruned = MakePruner(*graph, pack, options)->Prune(kept, reconstruction, nullptr);
       ASSERT_TRUE(pruned.ok()) << name << ": " << pruned.status();
       for (const float logit : RewardLogits(*pruned, pack))
