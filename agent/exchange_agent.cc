@@ -26,6 +26,8 @@ namespace {
 
 constexpr int64_t kGeneration = 16;       // drawn at most before learning
 constexpr double kScreeningPerLevel = 2;  // spent on a level, relative to the next
+constexpr double kMostScreeningPrice =
+    0.4;  // relative to a full evaluation; above it is not worth it
 constexpr double kRounding = 1e-9;
 
 // A policy drawn and not learnt yet, or measured: on which of the levels.
@@ -144,6 +146,10 @@ class ExchangeAgent final : public Agent {
     const int64_t all = options_.reward_images, first = options_.evolution.screening_images;
     levels_ = {std::max<int64_t>(all, 1)};
     if (settings_.levels < 2 || all_.has_value() || first <= 0 || first >= all) return;
+    const int64_t more = options_.overhead_images;
+    if (static_cast<double>(first + more) > kMostScreeningPrice * static_cast<double>(all + more)) {
+      return;
+    }
     if (settings_.levels > 2) {
       const auto between =
           static_cast<int64_t>(std::sqrt(static_cast<double>(first) * static_cast<double>(all)));
