@@ -14,7 +14,7 @@ namespace amc {
 namespace {
 
 constexpr absl::string_view kMagic = "AMCS";
-constexpr uint32_t kVersion = 2;    // 1: every episode was a candidate and cost 1
+constexpr uint32_t kVersion = 3;    // 2: no soft_kl; 1: every episode was a candidate and cost 1
 constexpr double kRounding = 1e-6;  // that sums of prices may be off
 
 // MACs of a candidate at the budget; where that is on parameters, of the uniform one.
@@ -85,7 +85,7 @@ Episode ReadEpisode(ByteReader& reader, uint32_t version) {
 
 void SaveMeasurement(const Measurement& measurement, ByteWriter& writer) {
   for (const double value : {measurement.top1, measurement.top5, measurement.loss, measurement.kl,
-                             measurement.seconds}) {
+                             measurement.soft_kl, measurement.seconds}) {
     writer.Double(value);
   }
   writer.I64(measurement.images);
@@ -95,10 +95,11 @@ void SaveMeasurement(const Measurement& measurement, ByteWriter& writer) {
 
 Measurement ReadMeasurement(ByteReader& reader, uint32_t version) {
   Measurement measurement;
-  for (double* value : {&measurement.top1, &measurement.top5, &measurement.loss, &measurement.kl,
-                        &measurement.seconds}) {
+  for (double* value : {&measurement.top1, &measurement.top5, &measurement.loss, &measurement.kl}) {
     *value = reader.Double();
   }
+  if (version >= 3) measurement.soft_kl = reader.Double();
+  measurement.seconds = reader.Double();
   measurement.images = reader.I64();
   if (version >= 2) measurement.work = reader.I64();
   measurement.cost = ReadCost(reader);

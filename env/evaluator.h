@@ -26,6 +26,7 @@ struct Measurement {
   double top1 = 0, top5 = 0;  // fractions in [0, 1]
   double loss = 0;            // mean cross entropy, nats
   double kl = 0;              // mean KL(original || candidate), nats
+  double soft_kl = 0;         // the same of softened outputs (env/exec/evaluate.h)
   int64_t images = 0;
   Cost cost;           // counted on the shrunk network
   int64_t work = 0;    // multiply-accumulates of all that was forwarded for this candidate alone

@@ -27,6 +27,7 @@ Measurement FromQuality(const Quality& quality, const Cost& cost) {
   measurement.top5 = quality.top5;
   measurement.loss = quality.loss;
   measurement.kl = quality.kl;
+  measurement.soft_kl = quality.soft_kl;
   return measurement;
 }
 

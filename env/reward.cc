@@ -8,7 +8,8 @@ namespace {
 
 double ErrorOf(QualityMetric metric, const Measurement& measurement) {
   const double quality = QualityOf(metric, measurement);
-  return metric == QualityMetric::kNegativeKl ? -quality : 1 - quality;
+  const bool is_fraction = metric == QualityMetric::kTop1 || metric == QualityMetric::kTop5;
+  return is_fraction ? 1 - quality : -quality;
 }
 
 double LogOf(int64_t amount) { return std::log(static_cast<double>(std::max<int64_t>(1, amount))); }
@@ -23,6 +24,8 @@ double QualityOf(QualityMetric metric, const Measurement& measurement) {
       return measurement.top5;
     case QualityMetric::kNegativeKl:
       return -measurement.kl;
+    case QualityMetric::kNegativeSoftKl:
+      return -measurement.soft_kl;
   }
   return 0;
 }

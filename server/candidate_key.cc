@@ -11,7 +11,7 @@ namespace {
 
 // Grows whenever the evaluator's arithmetic changes: what older programs measured is then measured
 // anew.
-constexpr int kEvaluatorRevision = 2;
+constexpr int kEvaluatorRevision = 3;
 
 }  // namespace
 

@@ -30,6 +30,7 @@ v1::Measurement ToProto(const Measurement& measurement) {
   out.set_top5(measurement.top5);
   out.set_loss(measurement.loss);
   out.set_kl(measurement.kl);
+  out.set_soft_kl(measurement.soft_kl);
   out.set_images(measurement.images);
   *out.mutable_cost() = ToProto(measurement.cost);
   out.set_work(measurement.work);
@@ -97,6 +98,7 @@ Measurement FromProto(const v1::Measurement& measurement) {
   out.top5 = measurement.top5();
   out.loss = measurement.loss();
   out.kl = measurement.kl();
+  out.soft_kl = measurement.soft_kl();
   out.images = measurement.images();
   out.cost = FromProto(measurement.cost());
   out.work = measurement.work();

@@ -118,7 +118,7 @@ void ResolveSearch(v1::SearchSpec* search, bool has_budget, Checker& check) {
   // KL tells close candidates apart; weighed against a cost it would be least for the whole
   // network.
   AMC_DEFAULT_ENUM(check, "search.metric", search, metric, QualityMetric,
-                   search->reward() == v1::REWARD_KIND_QUALITY ? v1::QUALITY_METRIC_NEGATIVE_KL
+                   search->reward() == v1::REWARD_KIND_QUALITY ? v1::QUALITY_METRIC_NEGATIVE_SOFT_KL
                                                                : v1::QUALITY_METRIC_TOP1);
   if (!has_budget && search->reward() == v1::REWARD_KIND_QUALITY) {
     check.Fail("budget",

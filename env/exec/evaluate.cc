@@ -22,23 +22,29 @@ int64_t Rank(absl::Span<const float> logits, size_t label) {
   return rank;
 }
 
-// Natural logarithms of the softmax.
-std::vector<double> LogSoftmax(absl::Span<const float> logits) {
+// Natural logarithms of the softmax of logits / temperature.
+std::vector<double> LogSoftmax(absl::Span<const float> logits, double temperature = 1) {
   const double highest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - highest);
-  const double offset = highest + std::log(sum);
+  for (const float logit : logits) sum += std::exp((logit - highest) / temperature);
+  const double offset = std::log(sum);
   std::vector<double> result;
   result.reserve(logits.size());
-  for (const float logit : logits) result.push_back(logit - offset);
+  for (const float logit : logits) result.push_back((logit - highest) / temperature - offset);
   return result;
 }
 
-double KlDivergence(absl::Span<const float> reference, const std::vector<double>& log_q) {
-  const std::vector<double> log_p = LogSoftmax(reference);
+double KlDivergence(const std::vector<double>& log_p, const std::vector<double>& log_q) {
   double kl = 0;
   for (size_t j = 0; j < log_p.size(); ++j) kl += std::exp(log_p[j]) * (log_p[j] - log_q[j]);
   return kl;
+}
+
+// Times the square of the temperature: the scale of what is not softened.
+double SoftKl(absl::Span<const float> reference, absl::Span<const float> logits) {
+  return kSoftTemperature * kSoftTemperature *
+         KlDivergence(LogSoftmax(reference, kSoftTemperature),
+                      LogSoftmax(logits, kSoftTemperature));
 }
 
 absl::Status CheckFit(const Graph& graph, const DataPack& pack) {
@@ -66,7 +72,8 @@ double MeanKl(absl::Span<const float> reference, absl::Span<const float> other, 
   const size_t rows = reference.size() / columns;
   double total = 0;
   for (size_t at = 0; at < reference.size(); at += columns) {
-    total += KlDivergence(reference.subspan(at, columns), LogSoftmax(other.subspan(at, columns)));
+    total += KlDivergence(LogSoftmax(reference.subspan(at, columns)),
+                          LogSoftmax(other.subspan(at, columns)));
   }
   return total / static_cast<double>(rows);
 }
@@ -129,8 +136,10 @@ absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split
       quality.loss -= log_q[label];
       ImageOutcome outcome{.top1 = rank < 1};
       if (!options.reference_logits.empty()) {
-        outcome.kl =
-            KlDivergence(options.reference_logits.subspan(image * classes, classes), log_q);
+        const absl::Span<const float> reference =
+            options.reference_logits.subspan(image * classes, classes);
+        outcome.kl = KlDivergence(LogSoftmax(reference), log_q);
+        quality.soft_kl += SoftKl(reference, row);
       }
       quality.kl += outcome.kl;
       if (options.outcomes != nullptr) options.outcomes->push_back(outcome);
@@ -145,6 +154,7 @@ absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split
   quality.top5 /= images;
   quality.loss /= images;
   quality.kl /= images;
+  quality.soft_kl /= images;
   return quality;
 }
 

@@ -15,10 +15,16 @@
 
 namespace amc {
 
+// Divides the logits of what is softened (Hinton et al., "Distilling the knowledge in a neural
+// network", 2015). Softened divergences hang less on the few images that a network is unsure of, so
+// they rank candidates on half as many images as well (docs/search.md).
+inline constexpr double kSoftTemperature = 2;
+
 struct Quality {
   double top1 = 0, top5 = 0;  // fractions in [0, 1]
   double loss = 0;            // mean cross entropy, nats
   double kl = 0;              // mean KL(reference || network), nats; 0 without reference logits
+  double soft_kl = 0;         // the same of outputs softened at kSoftTemperature, times its square
   int64_t images = 0;
   int64_t not_finite = 0;  // images with a logit that is NaN or infinite: loss and kl mean nothing
 };

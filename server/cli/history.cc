@@ -42,7 +42,8 @@ std::string CanonicalLine(const v1::Episode& episode) {
   absl::StrAppend(&line, ",\"measurement\":{\"top1\":", RoundTrip(measured.top1()),
                   ",\"top5\":", RoundTrip(measured.top5()),
                   ",\"loss\":", RoundTrip(measured.loss()));
-  absl::StrAppend(&line, ",\"kl\":", RoundTrip(measured.kl()), ",\"images\":", measured.images(),
+  absl::StrAppend(&line, ",\"kl\":", RoundTrip(measured.kl()),
+                  ",\"soft_kl\":", RoundTrip(measured.soft_kl()), ",\"images\":", measured.images(),
                   ",\"macs\":", measured.cost().macs(), ",\"params\":", measured.cost().params(),
                   ",\"work\":", measured.work(), "}");
   absl::StrAppend(&line, ",\"reward\":", RoundTrip(episode.reward()), "}");

@@ -41,8 +41,8 @@ constexpr char kTemplate[] =
     // candidates are drawn at once (for as many workers).
     "episodes": 200,
     "parallel_episodes": 2,
-    // QUALITY_METRIC_TOP1, QUALITY_METRIC_TOP5 or QUALITY_METRIC_NEGATIVE_KL
-    "metric": "QUALITY_METRIC_NEGATIVE_KL",
+    // QUALITY_METRIC_TOP1, _TOP5, _NEGATIVE_KL or _NEGATIVE_SOFT_KL
+    "metric": "QUALITY_METRIC_NEGATIVE_SOFT_KL",
     // REWARD_KIND_QUALITY under a budget; without one REWARD_KIND_ERROR_LOG_MACS or ..._PARAMS
     "reward": "REWARD_KIND_QUALITY",
     // ddpg-paper (He et al. 2018, sections 3.2 and 4) and ddpg.

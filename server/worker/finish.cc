@@ -34,6 +34,7 @@ v1::Measurement ToMeasurement(const Quality& quality, const Cost& cost) {
                              .top5 = quality.top5,
                              .loss = quality.loss,
                              .kl = quality.kl,
+                             .soft_kl = quality.soft_kl,
                              .images = quality.images,
                              .cost = cost});
 }

@@ -36,7 +36,7 @@ struct Args {
   double budget = 0.5;
   int64_t evaluations = 40, seeds = 5, reward_images = 1000, parallel = 2;
   bool keep_residual = true;
-  std::string metric = "negative_kl";
+  std::string metric = "negative_soft_kl";
   std::vector<std::string> variants;
 };
 
@@ -50,7 +50,8 @@ absl::StatusOr<SearchOptions> OptionsOf(const Args& args, const std::string& var
   options.agent_options.reward_images = args.reward_images;
   options.agent_options.probes.images = args.reward_images / 4;
   options.agent_options.evolution.screening_images = args.reward_images / 4;
-  options.reward.metric = args.metric == "top1" ? QualityMetric::kTop1 : QualityMetric::kNegativeKl;
+  options.reward.metric =
+      args.metric == "top1" ? QualityMetric::kTop1 : QualityMetric::kNegativeSoftKl;
   HybridOptions& hybrid = options.agent_options.hybrid;
   for (size_t i = 1; i < parts.size(); ++i) {
     if (parts[i] == "probes") {
@@ -176,7 +177,7 @@ int main(int argc, char** argv) {
   app.add_option("--reward-images", args.reward_images, "Of a full evaluation");
   app.add_option("--parallel-episodes", args.parallel, "A generation");
   app.add_option("--keep-residual", args.keep_residual, "Leave residual paths whole");
-  app.add_option("--metric", args.metric, "negative_kl or top1");
+  app.add_option("--metric", args.metric, "negative_soft_kl or top1");
   app.add_option("--variants", args.variants, "NAME or NAME:PART")->required()->delimiter(',');
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = amc::RunAll(args);

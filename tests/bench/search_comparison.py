@@ -20,8 +20,7 @@ ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 AGENTS = "hybrid,hybrid:40,dp,sensitivity,stages,uniform,evolution,ddpg,random:400,ddpg-paper:400"
 NETWORKS = ["resnet56", "resnet20", "vgg-small"]
 # What a full evaluation is: 1,000 reward images. Probes and screenings look at a quarter of them.
-SETTINGS = ["--reward-images", "1000", "--probe-images", "250", "--screening-images", "250", "--metric", "negative_kl",
-            "--episodes", "200"]
+SETTINGS = ["--reward-images", "1000", "--probe-images", "250", "--screening-images", "250", "--episodes", "200"]
 
 
 def inputs(network, amc, out):

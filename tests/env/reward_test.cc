@@ -12,6 +12,7 @@ Measurement Measured() {
   measurement.top1 = 0.75;
   measurement.top5 = 0.9;
   measurement.kl = 0.2;
+  measurement.soft_kl = 0.3;
   measurement.cost = {.macs = 1000000, .params = 5000};
   return measurement;
 }
@@ -20,6 +21,7 @@ TEST(RewardTest, UnderABudgetTheRewardIsTheQuality) {
   EXPECT_EQ(RewardOf({.metric = QualityMetric::kTop1}, Measured()), 0.75);
   EXPECT_EQ(RewardOf({.metric = QualityMetric::kTop5}, Measured()), 0.9);
   EXPECT_EQ(RewardOf({.metric = QualityMetric::kNegativeKl}, Measured()), -0.2);
+  EXPECT_EQ(RewardOf({.metric = QualityMetric::kNegativeSoftKl}, Measured()), -0.3);
 }
 
 TEST(RewardTest, WithoutABudgetTheErrorIsWeighedByTheLogOfTheCost) {

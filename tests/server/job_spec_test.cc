@@ -39,7 +39,7 @@ TEST(JobSpecTest, WritesOutTheDefaultsThatTheProtoStates) {
   EXPECT_TRUE(spec.search().has_seed());
   EXPECT_EQ(spec.search().episodes(), 200);
   EXPECT_EQ(spec.search().parallel_episodes(), 2);
-  EXPECT_EQ(spec.search().metric(), v1::QUALITY_METRIC_NEGATIVE_KL);
+  EXPECT_EQ(spec.search().metric(), v1::QUALITY_METRIC_NEGATIVE_SOFT_KL);
   EXPECT_EQ(spec.search().reward(), v1::REWARD_KIND_QUALITY);
   EXPECT_EQ(spec.search().ddpg().hidden(), 300);
   EXPECT_EQ(spec.search().ddpg().actor_learning_rate(), 1e-4);

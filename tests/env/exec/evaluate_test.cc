@@ -82,6 +82,8 @@ TEST_F(EvaluateTest, LossAndKlAreMeansInNats) {
   EXPECT_NEAR(quality->loss, (std::log(6.0) + log_sum - 3) / 2, 1e-6);
   // KL(uniform || q) = -log 6 - mean log q, the first image's being 0.
   EXPECT_NEAR(quality->kl, (-std::log(6.0) - 3.0 / 6 + log_sum) / 2, 1e-6);
+  const double soft_sum = std::log(5 + std::exp(1.5));  // at temperature 2
+  EXPECT_NEAR(quality->soft_kl, 4 * (-std::log(6.0) - 1.5 / 6 + soft_sum) / 2, 1e-6);
   EXPECT_THAT(logits, ::testing::Pointwise(::testing::FloatNear(1e-6F),
                                            {0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0}));
   reference = logits;

@@ -161,7 +161,7 @@ TEST(CanonicalLineTest, HasTheseBytes) {
       R"({"number":7,"note":"warm-up","kind":"candidate","steps":[{"group":"Conv \"a\"","action":0.1,)"
       R"("executed":0.5,"kept":8}],"policy":{"Conv \"a\"":8},)"
       R"("cost":{"macs":1152921504606846976,"params":0},"evaluations":1,)"
-      R"("measurement":{"top1":0.3333333333333333,"top5":0,"loss":0,"kl":0,"images":0,)"
+      R"("measurement":{"top1":0.3333333333333333,"top5":0,"loss":0,"kl":0,"soft_kl":0,"images":0,)"
       R"("macs":0,"params":0,"work":99},"reward":0.3333333333333333})");
 }
 
