@@ -36,8 +36,8 @@ absl::string_view ReconstructionName(Reconstruction reconstruction);
 struct PruneOptions {
   Criterion criterion = Criterion::kGreedy;
   ExecOptions exec;
-  int64_t reconstruction_images = 2000;  // from the reconstruction split (all if it has fewer)
-  int64_t samples_per_layer = 20000;     // output positions that enter a layer's normal equations
+  int64_t reconstruction_images = 4000;  // from the reconstruction split (all if it has fewer)
+  int64_t samples_per_layer = 40000;     // output positions that enter a layer's normal equations
   int64_t sampled_images = 250;          // of these, that sampled reconstruction fits to
   int64_t recalibration_images = 128;    // that fast reconstruction recalibrates on; 0: never
   double ridge = 1e-4;                   // relative to the mean diagonal of X^T X

@@ -28,7 +28,7 @@ struct PruneArgs {
   double ratio = 0;                       // of every group; 0: by policy
   std::string residual_path = "prune";    // with a ratio: may residual paths be cut?
   std::string criterion, reconstruction;  // empty: the default, see --help
-  int64_t images = 2000, samples = 20000, recalibration = 128;
+  int64_t images = 4000, samples = 40000, recalibration = 128;
   double ridge = 1e-4;
   uint64_t seed = 0;
   bool json = false;

@@ -94,10 +94,10 @@ $GROUPS
     "criterion": "CRITERION_GREEDY",
     // What ranks candidates: RECONSTRUCTION_NONE, _FAST, _SAMPLED or _STRONG. The winner gets STRONG.
     "reconstruction": "RECONSTRUCTION_SAMPLED",
-    "reconstruction_images": 2000,
+    "reconstruction_images": 4000,
     // Of these, that RECONSTRUCTION_SAMPLED looks at.
     "sampled_images": 250,
-    "samples_per_layer": 20000,
+    "samples_per_layer": 40000,
     "recalibration_images": 128,
     "ridge": 1e-4,
     // 0: the whole split

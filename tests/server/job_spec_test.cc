@@ -62,8 +62,8 @@ TEST(JobSpecTest, WritesOutTheDefaultsThatTheProtoStates) {
   EXPECT_EQ(spec.space().channel_multiple(), 1);
   EXPECT_EQ(spec.evaluation().criterion(), v1::CRITERION_GREEDY);
   EXPECT_EQ(spec.evaluation().reconstruction(), v1::RECONSTRUCTION_SAMPLED);
-  EXPECT_EQ(spec.evaluation().reconstruction_images(), 2000);
-  EXPECT_EQ(spec.evaluation().samples_per_layer(), 20000);
+  EXPECT_EQ(spec.evaluation().reconstruction_images(), 4000);
+  EXPECT_EQ(spec.evaluation().samples_per_layer(), 40000);
   EXPECT_EQ(spec.evaluation().recalibration_images(), 128);
   EXPECT_EQ(spec.evaluation().ridge(), 1e-4);
   EXPECT_EQ(spec.evaluation().device(), v1::DEVICE_CPU);
