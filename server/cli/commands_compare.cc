@@ -61,6 +61,8 @@ struct Search {
   bool succeeded() const { return job.state() == v1::JOB_STATE_SUCCEEDED; }
 };
 
+constexpr int64_t kMostPriority = 100;  // JobSpec.priority
+
 class CompareCommand {
  public:
   explicit CompareCommand(const CompareArgs& args) : args_(args), server_(args.output) {}
@@ -105,7 +107,9 @@ class CompareCommand {
   }
 
   // First every agent's first seed: the server begins them in this order, so that an agent that
-  // cannot run shows before the others' further seeds are searched.
+  // cannot run shows before the others' further seeds are searched. Workers serve them in this
+  // order too: what two searches both measure, as all do that probe, is there when the second one
+  // asks.
   void PlanSearches(const v1::JobSpec& spec) {
     for (uint64_t seed = 0; seed < static_cast<uint64_t>(args_.seeds); ++seed) {
       for (size_t i = 0; i < agents_.size(); ++i) {
@@ -118,6 +122,8 @@ class CompareCommand {
             absl::StrCat(agent.label, agent.seeds > 1 ? absl::StrCat(" seed ", seed) : "");
         search.spec = spec;
         search.spec.set_name(absl::StrCat(spec.name(), " ", search.name));
+        search.spec.set_priority(
+            std::max(-kMostPriority, kMostPriority + 1 - static_cast<int64_t>(searches_.size())));
         search.spec.mutable_search()->set_agent(agent.name);
         search.spec.mutable_search()->set_seed(seed);
         search.spec.mutable_search()->set_episodes(agent.evaluations);
