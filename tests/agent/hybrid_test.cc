@@ -315,6 +315,7 @@ TEST(HybridTest, ProbesWhereACandidateCanStillBePaidFor) {
 TEST(HybridTest, MeasuresEveryPolicyWhenTakenUpWithMoreEvaluations) {
   const auto env = MakeEnv("vgg-small", {.target_ratio = 0.5, .channel_multiple = 16});
   AgentOptions options{.evaluations = 20, .reward_images = 1000};
+  options.evolution.screening_images = 250;
   const auto poor = MakeAgent("hybrid", *env, options);
   options.evaluations = 1000;
   const auto rich = MakeAgent("hybrid", *env, options);

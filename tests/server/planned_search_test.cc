@@ -26,7 +26,7 @@ class PlannedSearchTest : public ServerTest {
     spec.mutable_search()->mutable_probes()->set_images(8);
     spec.mutable_search()->mutable_ddpg()->set_hidden(16);
     spec.mutable_search()->mutable_probes()->set_ratios(2);
-    spec.mutable_evaluation()->set_recalibration_images(8);
+    spec.mutable_evaluation()->set_sampled_images(8);
     return spec;
   }
   std::vector<v1::Episode> OfKind(const std::string& job, v1::EpisodeKind kind) {

@@ -93,6 +93,7 @@ v1::Measurement FakeMeasurement(const v1::Policy& policy) {
   measurement.set_top5(1);
   measurement.set_loss(1 / (1 + kept));
   measurement.set_kl(2 / (1 + kept));
+  measurement.set_soft_kl(3 / (1 + kept));
   measurement.set_images(32);
   return measurement;
 }
