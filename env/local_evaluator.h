@@ -20,7 +20,7 @@ namespace amc {
 struct LocalEvaluatorOptions {
   PruneOptions prune;
   Reconstruction reconstruction = Reconstruction::kSampled;  // what ranks candidates
-  int64_t reward_images = 0;                              // 0: the whole reward split
+  int64_t reward_images = 0;                                 // 0: the whole reward split
   // SGD steps after the reconstruction of every network that lost channels, on batches of 64
   // (env/train/distillation.h). After a strong one, which has less to gain, the weights are taken
   // only if they bring the network nearer to the original on held-out images.

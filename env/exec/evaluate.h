@@ -16,8 +16,8 @@
 namespace amc {
 
 // Divides the logits of what is softened (Hinton et al., "Distilling the knowledge in a neural
-// network", 2015). Softened divergences hang less on the few images that a network is unsure of, so
-// they rank candidates on half as many images as well (docs/search.md).
+// network", 2015). Softened divergences hang less on the few images that a network is unsure of:
+// they tell candidates apart better where images are few (docs/search.md).
 inline constexpr double kSoftTemperature = 2;
 
 struct Quality {
