@@ -18,7 +18,7 @@ namespace {
 
 // Towards the weights of fast reconstruction, relative to the mean diagonal of the features'
 // covariance. On 24 candidates of ResNet-56 at half its MACs 1 ranks best, for 2,500 samples as for
-// 5,000; with 1e-4, which suits the winner's 20,000 samples, refits follow their samples too
+// 5,000; with 1e-4, which suits the winner's 40,000 samples, refits follow their samples too
 // closely (tests/bench/ranker_fidelity.cc measures it).
 constexpr FitOptions kFit = {.ridge = 1, .rounds = 1};
 constexpr int64_t kActivationBytes = int64_t{1} << 30;
@@ -93,9 +93,10 @@ absl::Status SampledReconstruction::KeepTargets(absl::Span<const Refit> refits) 
   AMC_ASSIGN_OR_RETURN(std::vector<torch::Tensor> chunks,
                        LoadChunks(pack_, Split::kReconstruction, 0, images_, exec));
   const at::NoGradGuard no_grad;
-  // As many positions of an image as the winner's reconstruction looks at.
-  const int64_t samples_per_image =
-      std::max<int64_t>(1, options_.samples_per_layer / options_.reconstruction_images);
+  // As many samples as of all images that were asked for, also where not all of them fit.
+  const int64_t samples =
+      options_.samples_per_layer * options_.sampled_images / options_.reconstruction_images;
+  const int64_t samples_per_image = std::max<int64_t>(1, samples / images_);
   OriginalTargets walk(*original, missing, std::move(chunks), samples_per_image, options_.seed);
   std::map<NodeId, SampledTarget> found;
   for (size_t r = 0; r < missing.size(); ++r) {
