@@ -139,9 +139,10 @@ absl::StatusOr<Quality> Evaluate(const Graph& graph, const DataPack& pack, Split
         const absl::Span<const float> reference =
             options.reference_logits.subspan(image * classes, classes);
         outcome.kl = KlDivergence(LogSoftmax(reference), log_q);
-        quality.soft_kl += SoftKl(reference, row);
+        outcome.soft_kl = SoftKl(reference, row);
       }
       quality.kl += outcome.kl;
+      quality.soft_kl += outcome.soft_kl;
       if (options.outcomes != nullptr) options.outcomes->push_back(outcome);
     }
     if (options.logits != nullptr) {

@@ -31,8 +31,9 @@ struct Quality {
 
 // What became of one image.
 struct ImageOutcome {
-  bool top1 = false;  // whether the label stands first
-  double kl = 0;      // KL(reference || network), nats; 0 without reference logits
+  bool top1 = false;   // whether the label stands first
+  double kl = 0;       // KL(reference || network), nats; 0 without reference logits
+  double soft_kl = 0;  // the same of softened outputs
 };
 
 struct EvaluateOptions {

@@ -112,9 +112,10 @@ void AddPrune(CLI::App& app, PruneArgs& args) {
   app.add_option("--criterion", args.criterion,
                  "Which channels stay: l1, l2, energy or greedy (default greedy, without data l2)")
       ->check(CLI::IsMember({"l1", "l2", "energy", "greedy"}));
-  app.add_option("--reconstruction", args.reconstruction,
-                 "Refit the remaining weights: none, fast or strong (default strong, without data "
-                 "none)")
+  app.add_option(
+         "--reconstruction", args.reconstruction,
+         "Refit the remaining weights: none, fast, sampled or strong (default strong, without "
+         "data none)")
       ->check(CLI::IsMember({"none", "fast", "sampled", "strong"}));
   app.add_option("--reconstruction-images", args.images, "Images that reconstruction reads")
       ->check(WholeBetween(1, kMany))

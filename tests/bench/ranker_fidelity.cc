@@ -91,25 +91,6 @@ struct PerImage {
   Values kl, soft_kl, error;
 };
 
-Values Softmax(const float* logits, size_t classes, double temperature) {
-  const double highest = *std::max_element(logits, logits + classes);
-  Values p;
-  for (size_t j = 0; j < classes; ++j) p.push_back(std::exp((logits[j] - highest) / temperature));
-  const double sum = std::accumulate(p.begin(), p.end(), 0.0);
-  for (double& value : p) value /= sum;
-  return p;
-}
-
-double Divergence(const float* reference, const float* logits, size_t classes, double temperature) {
-  const Values p = Softmax(reference, classes, temperature);
-  const Values q = Softmax(logits, classes, temperature);
-  double kl = 0;
-  for (size_t j = 0; j < classes; ++j) {
-    if (p[j] > 0) kl += p[j] * std::log(p[j] / std::max(q[j], 1e-300));
-  }
-  return temperature * temperature * kl;
-}
-
 class Measurer {
  public:
   static absl::StatusOr<Measurer> Create(const Graph& original, const DataPack& pack) {
@@ -123,21 +104,16 @@ class Measurer {
   }
 
   absl::StatusOr<PerImage> Measure(const Graph& network, Split split) const {
-    std::vector<float> logits;
     std::vector<ImageOutcome> outcomes;
     EvaluateOptions evaluate;
-    evaluate.logits = &logits;
     evaluate.outcomes = &outcomes;
+    evaluate.reference_logits = reference_.at(split);
     AMC_RETURN_IF_ERROR(Evaluate(network, pack_, split, evaluate).status());
-    const std::vector<float>& reference = reference_.at(split);
-    const size_t classes = logits.size() / outcomes.size();
     PerImage found;
-    for (size_t i = 0; i < outcomes.size(); ++i) {
-      const float* const p = &reference[i * classes];
-      const float* const q = &logits[i * classes];
-      found.kl.push_back(Divergence(p, q, classes, 1));
-      found.soft_kl.push_back(Divergence(p, q, classes, kSoftTemperature));
-      found.error.push_back(outcomes[i].top1 ? 0 : 1);
+    for (const ImageOutcome& outcome : outcomes) {
+      found.kl.push_back(outcome.kl);
+      found.soft_kl.push_back(outcome.soft_kl);
+      found.error.push_back(outcome.top1 ? 0 : 1);
     }
     return found;
   }
