@@ -87,11 +87,11 @@ class OperationsCase(TinyCase):
     def strike(self, supervisor, sig, task=None):
         """Sends the child of the process `supervisor` a signal while it has a task, `task` if given; returns which."""
         def struck():
-            busy = [worker for worker in self.workers() if worker["state"] == "WORKER_STATE_BUSY"]
             pid = child_of(supervisor)
-            if not busy or pid is None:
+            if pid is None:
                 return None
-            # Held still, it cannot end the task that the server knows it has.
+            # Held still before anybody is asked, it can neither end a short task before the answer nor take another one; what
+            # it sent before that has arrived when the server is asked. Between two looks it has a slice to work in.
             send(pid, signal.SIGSTOP)
             time.sleep(0.1)
             busy = [worker["lease"]["task"] for worker in self.workers() if worker["state"] == "WORKER_STATE_BUSY"]
