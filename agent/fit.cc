@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/log.h"
+
 namespace amc {
 
 Episode EpisodeOf(const Environment& env, absl::Span<const int64_t> kept, int64_t number) {
@@ -18,10 +20,19 @@ Episode EpisodeOf(const Environment& env, absl::Span<const int64_t> kept, int64_
   return episode;
 }
 
+int64_t BudgetedCost(const Environment& env, const Policy& policy) {
+  const absl::StatusOr<std::vector<int64_t>> kept = KeptCounts(policy, env.grouping());
+  AMC_CHECK(kept.ok()) << kept.status().message();
+  return env.cost().Evaluate(*kept);
+}
+
 Fit::Fit(const Environment& env)
-    : env_(env),
-      kept_(env.lattice().Maximum()),
-      cost_(env.cost_model().Evaluate(env.resource(), kept_)) {}
+    : env_(env), kept_(env.lattice().Maximum()), cost_(env.cost().Evaluate(kept_)) {}
+
+void Fit::Adopt(absl::Span<const int64_t> kept) {
+  kept_.assign(kept.begin(), kept.end());
+  cost_ = env_.cost().Evaluate(kept_);
+}
 
 void Fit::ScaleBy(absl::Span<const double> shares, double factor) {
   const Lattice& lattice = env_.lattice();
@@ -29,7 +40,7 @@ void Fit::ScaleBy(absl::Span<const double> shares, double factor) {
     const double ratio = shares[g] > 0 ? std::min(1.0, factor * shares[g]) : 1.0;
     kept_[g] = lattice.Floor(g, ratio);
   }
-  cost_ = env_.cost_model().Evaluate(env_.resource(), kept_);
+  cost_ = env_.cost().Evaluate(kept_);
 }
 
 void Fit::ScaleToBudget(absl::Span<const double> shares) {
@@ -74,7 +85,7 @@ bool Fit::Grow(int32_t group) {
   if (next == choices.end()) return false;
   const int64_t before = kept_[group];
   kept_[group] = *next;
-  const int64_t cost = env_.cost_model().Evaluate(env_.resource(), kept_);
+  const int64_t cost = env_.cost().Evaluate(kept_);
   if (cost > env_.budget()) {
     kept_[group] = before;
     return false;

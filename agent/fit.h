@@ -14,7 +14,10 @@ namespace amc {
 // A candidate of these counts, one per group: no observations, actions are the ratios.
 Episode EpisodeOf(const Environment& env, absl::Span<const int64_t> kept, int64_t number);
 
-// Counts of one candidate, one per group, and what they cost in the environment's resource.
+// What a policy of the environment's groups costs of its budget.
+int64_t BudgetedCost(const Environment& env, const Policy& policy);
+
+// Counts of one candidate, one per group, and what they cost of the environment's budget.
 class Fit {
  public:
   // Everything whole.
@@ -24,9 +27,12 @@ class Fit {
   int64_t cost() const { return cost_; }
   bool fits() const { return cost_ <= env_.budget(); }
 
+  void Adopt(absl::Span<const int64_t> kept);
+
   // Group g keeps lattice.Floor(g, min(1, factor * shares[g])); groups whose share is 0 stay whole.
   void ScaleBy(absl::Span<const double> shares, double factor);
-  // The same with the largest factor that fits, or as little as there is if none does.
+  // The same with the largest factor that fits, or as little as there is if none does (of costs
+  // that are not monotone, one that fits where smaller ones may not, and none may be found).
   void ScaleToBudget(absl::Span<const double> shares);
 
   // Grows what fits among the groups with a share: always the one that is lowest against its share.

@@ -29,9 +29,9 @@ class NetAdapt final : public Agent {
         env_(env.Clone()),
         has_budget_(env.budget() < std::numeric_limits<int64_t>::max()) {
     const std::vector<int64_t> whole = env.lattice().Maximum();
-    whole_ = env.cost_model().Evaluate(whole);
-    goal_ = std::min(whole_.of(env.resource()),
-                     has_budget_ ? env.budget() : CostOf(env.lattice().Minimum()));
+    whole_macs_ = env.cost_model().Evaluate(whole).macs;
+    whole_cost_ = CostOf(whole);
+    goal_ = std::min(whole_cost_, has_budget_ ? env.budget() : CostOf(env.lattice().Minimum()));
     const int64_t screening = options.evolution.screening_images;
     if (has_budget_ && screening < options.reward_images) screening_images_ = screening;
     state_.network = whole;
@@ -185,9 +185,7 @@ class NetAdapt final : public Agent {
                                                    progress_.groups(), " groups"));
   }
 
-  int64_t CostOf(absl::Span<const int64_t> kept) const {
-    return env_->cost_model().Evaluate(env_->resource(), kept);
-  }
+  int64_t CostOf(absl::Span<const int64_t> kept) const { return env_->cost().Evaluate(kept); }
 
   // Whether the network is on the budget, if perhaps not measured as a candidate yet.
   bool arrived() const { return CostOf(state_.network) <= goal_; }
@@ -196,8 +194,8 @@ class NetAdapt final : public Agent {
   // share of the images, times its MACs relative to those of a network on the budget.
   double Expected(int64_t macs, int64_t images) const {
     if (options_.reward_images == 0) return 1;
-    const double budget = static_cast<double>(whole_.macs) * static_cast<double>(goal_) /
-                          static_cast<double>(whole_.of(env_->resource()));
+    const double budget = static_cast<double>(whole_macs_) * static_cast<double>(goal_) /
+                          static_cast<double>(whole_cost_);
     return Share(images) * static_cast<double>(macs) / std::max(1.0, budget);
   }
 
@@ -245,13 +243,13 @@ class NetAdapt final : public Agent {
 
   // The first proposal of an iteration, which says how far it goes.
   Episode Open(int64_t number, double left) const {
-    const Cost now = env_->cost_model().Evaluate(state_.network);
-    const int64_t cost = now.of(env_->resource());
-    const auto way = static_cast<double>(whole_.of(env_->resource()) - goal_);
+    const int64_t macs = env_->cost_model().Evaluate(state_.network).macs;
+    const int64_t cost = CostOf(state_.network);
+    const auto way = static_cast<double>(whole_cost_ - goal_);
     const double rest = static_cast<double>(cost - goal_) / way;
     // An iteration is paid at the mean of where it starts and the budget.
     const double price =
-        Scale(left) * (Expected(now.macs, screening_images_) + Share(screening_images_)) / 2;
+        Scale(left) * (Expected(macs, screening_images_) + Share(screening_images_)) / 2;
     const auto groups = static_cast<double>(env_->num_steps());
     auto affordable = static_cast<int64_t>(
         std::min(static_cast<double>(kMostIterations), (left - 1) / (groups * price)));
@@ -291,10 +289,10 @@ class NetAdapt final : public Agent {
       return Finish(episode, reward);
     }
     if (state_.opening == kNotOpen && !state_.stranded) {
-      proposals_ = ProposeCuts(*env_, state_.network, episode.cost.of(env_->resource()), goal_);
+      proposals_ = ProposeCuts(*env_, state_.network, CostOf(kept), goal_);
       if (!proposals_.empty() && proposals_.front().kept == kept) {
         state_.opening = episode.number;
-        state_.target = episode.cost.of(env_->resource());
+        state_.target = CostOf(kept);
         state_.images = episode.images;
       }
     }
@@ -333,7 +331,7 @@ class NetAdapt final : public Agent {
   const AgentOptions options_;
   const std::unique_ptr<Environment> env_;
   const bool has_budget_;
-  Cost whole_;
+  int64_t whole_macs_ = 0, whole_cost_ = 0;
   int64_t goal_ = 0;              // the budget, or the cost of the smallest network
   int64_t screening_images_ = 0;  // 0: all
   State state_;

@@ -18,9 +18,7 @@ class Cutter {
   Cutter(const Environment& env, absl::Span<const int64_t> kept, int64_t target)
       : env_(env), from_(kept), target_(target) {}
 
-  int64_t CostOf(const std::vector<int64_t>& kept) const {
-    return env_.cost_model().Evaluate(env_.resource(), kept);
-  }
+  int64_t CostOf(const std::vector<int64_t>& kept) const { return env_.cost().Evaluate(kept); }
 
   bool CanShrink(int32_t group) const {
     return env_.lattice().choices(group).front() < from_[group];
@@ -173,6 +171,10 @@ std::vector<Proposal> ProposeCuts(const Environment& env, absl::Span<const int64
 Proposal ScaleAll(const Environment& env, absl::Span<const int64_t> kept, int64_t goal) {
   const Cutter cutter(env, kept, goal);
   Proposal proposal = cutter.WithOthers(kNoGroup);
+  if (proposal.cost > goal && goal == env.budget()) {  // costs that are not monotone
+    proposal.kept.assign(env.cheapest().begin(), env.cheapest().end());
+    proposal.cost = cutter.CostOf(proposal.kept);
+  }
   cutter.TopUp(goal, proposal);
   return proposal;
 }

@@ -47,7 +47,7 @@ Choice Descend(const PolicySpace& space, const GroupTables& loss, double price, 
 Choice PlanPolicy(const PolicySpace& space, const GroupTables& loss) {
   const Objective objective{.loss = loss, .bonus = {}};
   Choice whole = space.Whole();
-  const Choice minimum = space.Minimum();
+  const Choice& minimum = space.Cheapest();
   if (!space.has_budget()) return Exchange(space, objective, whole, {});
   if (space.Fits(whole)) return whole;
 

@@ -11,7 +11,7 @@ namespace {
 CostForm ReadForm(const Environment& env, const std::vector<int64_t>& cells) {
   const size_t groups = cells.size();
   std::vector<int64_t> kept(groups, 0);
-  const auto cost = [&] { return env.cost_model().Evaluate(env.resource(), kept); };
+  const auto cost = [&] { return env.cost().Evaluate(kept); };
   CostForm form;
   form.constant = cost();
   form.linear.resize(groups);
@@ -47,12 +47,18 @@ PolicySpace::PolicySpace(const Environment& env) : budget_(env.budget()) {
     units_.emplace_back();
     for (const int64_t kept : lattice.choices(g)) units_[g].push_back(kept / cells_[g]);
   }
-  form_ = ReadForm(env, cells_);
+  if (env.cost().bilinear()) {
+    form_ = ReadForm(env, cells_);
+  } else {
+    function_ = &env.cost();
+  }
+  cheapest_ = IndexOf(env.cheapest());
   ListOpen();
 }
 
 PolicySpace::PolicySpace(std::vector<std::vector<int64_t>> units, CostForm form, int64_t budget)
     : cells_(units.size(), 1), units_(std::move(units)), form_(std::move(form)), budget_(budget) {
+  cheapest_ = Minimum();
   ListOpen();
 }
 
@@ -77,6 +83,7 @@ Choice PolicySpace::Whole() const {
 Choice PolicySpace::Minimum() const { return Choice(units_.size(), 0); }
 
 int64_t PolicySpace::Cost(const Choice& choice) const {
+  if (function_ != nullptr) return function_->Evaluate(Kept(choice));
   int64_t cost = form_.constant;
   for (size_t g = 0; g < choice.size(); ++g) {
     int64_t per_unit = form_.linear[g];
@@ -107,6 +114,10 @@ PolicyCursor::PolicyCursor(const PolicySpace& space, Choice choice)
       choice_(std::move(choice)),
       cost_(space.Cost(choice_)),
       gradient_(space.form().linear) {
+  if (space.function() != nullptr) {
+    kept_ = space.Kept(choice_);
+    return;
+  }
   for (size_t g = 0; g < choice_.size(); ++g) {
     for (size_t h = 0; h < choice_.size(); ++h) {
       if (h != g) gradient_[g] += space.form().pairs[g][h] * space.units(h, choice_[h]);
@@ -115,6 +126,11 @@ PolicyCursor::PolicyCursor(const PolicySpace& space, Choice choice)
 }
 
 int64_t PolicyCursor::Delta(int32_t group, int32_t index) const {
+  if (index == choice_[group]) return 0;
+  if (space_.function() != nullptr) {
+    return space_.function()->EvaluateChange(kept_, cost_, group, space_.KeptAt(group, index)) -
+           cost_;
+  }
   const int64_t from = space_.units(group, choice_[group]), to = space_.units(group, index);
   return (to - from) * (gradient_[group] + space_.form().pairs[group][group] * (to + from));
 }
@@ -122,6 +138,11 @@ int64_t PolicyCursor::Delta(int32_t group, int32_t index) const {
 void PolicyCursor::Set(int32_t group, int32_t index) {
   if (choice_[group] == index) return;
   cost_ += Delta(group, index);
+  if (space_.function() != nullptr) {
+    kept_[group] = space_.KeptAt(group, index);
+    choice_[group] = index;
+    return;
+  }
   const int64_t change = space_.units(group, index) - space_.units(group, choice_[group]);
   const std::vector<int64_t>& pairs = space_.form().pairs[group];
   for (size_t h = 0; h < pairs.size(); ++h) {
@@ -131,6 +152,11 @@ void PolicyCursor::Set(int32_t group, int32_t index) {
 }
 
 int32_t PolicyCursor::LargestThatFits(int32_t group) const {
+  if (space_.function() != nullptr && !space_.function()->monotone()) {
+    int32_t index = space_.num_choices(group) - 1;
+    while (index > choice_[group] && Delta(group, index) > slack()) --index;
+    return index;
+  }
   int32_t low = choice_[group], high = space_.num_choices(group) - 1;
   while (low < high) {
     const int32_t middle = low + (high - low + 1) / 2;

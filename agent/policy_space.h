@@ -1,10 +1,11 @@
 // The policies that a search chooses from, with their exact cost made cheap to follow.
 //
-// A policy is one index per group into its lattice. Costs are sums of products of two kept counts
-// (env/cost/cost_model.h), so a quadratic form gives them exactly; its coefficients are read off
-// the cost model once, in units of a group's cells. A PolicyCursor keeps a policy, its cost and the
-// form's gradient, so that what changing a
-// group costs is a handful of operations.
+// A policy is one index per group into its lattice. Where costs are sums of products of two kept
+// counts (MACs, parameters: CostFunction::bilinear), a quadratic form gives them exactly; its
+// coefficients are read off the cost function once, in units of a group's cells. A PolicyCursor
+// keeps a policy, its cost and the form's gradient, so that what changing a group costs is a
+// handful of operations. Other costs (latency, several budgets at once) are asked of the cost
+// function.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,7 @@ struct CostForm {
 // Immutable, thread-safe.
 class PolicySpace {
  public:
-  // Refers to nothing of `env`.
+  // Refers to the environment's cost function, which must outlive it, unless that is bilinear.
   explicit PolicySpace(const Environment& env);
   // `units[g]` are the group's choices in units, ascending, the last being the whole group.
   PolicySpace(std::vector<std::vector<int64_t>> units, CostForm form, int64_t budget);
@@ -37,14 +38,20 @@ class PolicySpace {
   int32_t num_choices(size_t group) const { return static_cast<int32_t>(units_[group].size()); }
   absl::Span<const int32_t> open() const { return open_; }  // groups with more than one choice
   int64_t units(size_t group, int32_t index) const { return units_[group][index]; }
+  // The cost as a form, if it is one, or else as a function.
   const CostForm& form() const { return form_; }
+  const CostFunction* function() const { return function_; }
   int64_t budget() const { return budget_; }
   bool has_budget() const;
+  // Kept channels.
+  int64_t KeptAt(size_t group, int32_t index) const { return units_[group][index] * cells_[group]; }
   // Kept / channels.
   double Ratio(size_t group, int32_t index) const;
 
   Choice Whole() const;
   Choice Minimum() const;
+  // A policy within budget, the cheapest that is known: the minimum where costs are monotone.
+  const Choice& Cheapest() const { return cheapest_; }
   int64_t Cost(const Choice& choice) const;
   bool Fits(const Choice& choice) const { return Cost(choice) <= budget_; }
   std::vector<int64_t> Kept(const Choice& choice) const;
@@ -57,6 +64,8 @@ class PolicySpace {
   std::vector<int64_t> cells_;
   std::vector<std::vector<int64_t>> units_;
   CostForm form_;
+  const CostFunction* function_ = nullptr;  // null if form_ says it all
+  Choice cheapest_;
   int64_t budget_ = 0;
   std::vector<int32_t> open_;
 };
@@ -77,7 +86,8 @@ class PolicyCursor {
   // What the cost changes by if `group` took `index`.
   int64_t Delta(int32_t group, int32_t index) const;
 
-  // The largest index that `group` can take within the budget, not below the present one.
+  // The largest index that `group` can take within the budget, or the present one if no larger one
+  // can.
   int32_t LargestThatFits(int32_t group) const;
 
   // Grows what fits: always the group with the lowest ratio whose next choice does.
@@ -88,6 +98,7 @@ class PolicyCursor {
   Choice choice_;
   int64_t cost_ = 0;
   std::vector<int64_t> gradient_;  // without the squares: linear + sum of pairs with the others
+  std::vector<int64_t> kept_;      // instead, where the cost is no form
 };
 
 }  // namespace amc

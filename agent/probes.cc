@@ -50,7 +50,7 @@ std::vector<ProbePoint> PointsOf(const Lattice& lattice, int64_t ratios) {
 
 // What a candidate at the budget costs of the original's resource; stands for its share of MACs.
 double BudgetShare(const Environment& env) {
-  const int64_t whole = env.cost_model().Evaluate(env.resource(), env.lattice().Maximum());
+  const int64_t whole = env.cost().Evaluate(env.lattice().Maximum());
   return static_cast<double>(std::min(env.budget(), whole)) / static_cast<double>(whole);
 }
 

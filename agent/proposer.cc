@@ -127,7 +127,8 @@ Choice Proposer::Mutate(const Choice& parent, Rng& rng) const {
   for (const int64_t i : rng.Permutation(static_cast<int64_t>(open.size()))) {
     cursor.Set(open[i], cursor.LargestThatFits(open[i]));
   }
-  return cursor.choice();
+  // Where costs are not monotone, fewer channels may have cost more.
+  return cursor.fits() ? cursor.choice() : parent;
 }
 
 std::optional<Choice> Proposer::New(const std::set<Choice>& seen, double temperature,

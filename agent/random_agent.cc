@@ -40,11 +40,7 @@ class RandomAgent final : public MemorylessAgent {
       return fit.ToEpisode(number);
     }
     fit.ScaleToBudget(shares);
-    if (!fit.fits()) {
-      return absl::InternalError(absl::StrCat("agent random: episode ", number, " costs ",
-                                              fit.cost(), " of ", env.budget(),
-                                              " with every group at its smallest count"));
-    }
+    if (!fit.fits()) fit.Adopt(env.cheapest());
     // Another round as long as any group grew: then no single step fits any more.
     const std::vector<int64_t> order = rng.Permutation(static_cast<int64_t>(shares.size()));
     for (bool grew = true; grew;) {

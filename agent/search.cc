@@ -17,13 +17,15 @@ constexpr absl::string_view kMagic = "AMCS";
 constexpr uint32_t kVersion = 3;    // 2: no soft_kl; 1: every episode was a candidate and cost 1
 constexpr double kRounding = 1e-6;  // that sums of prices may be off
 
-// MACs of a candidate at the budget; where that is on parameters, of the uniform one.
+// MACs of a candidate at the budget; where that is not on MACs alone, of the uniform one.
 double CandidateMacs(const Environment& env) {
   Fit fit(env);
   const Cost whole = env.cost_model().Evaluate(fit.kept());
   if (fit.fits()) return static_cast<double>(whole.macs);
-  if (env.resource() == Resource::kMacs) return static_cast<double>(env.budget());
+  if (env.bounds().size() == 1 && env.bounds()[0].resource == Resource::kMacs)
+    return static_cast<double>(env.budget());
   fit.ScaleToBudget(std::vector<double>(fit.kept().size(), 1.0));
+  if (!fit.fits()) fit.Adopt(env.cheapest());
   return static_cast<double>(env.cost_model().Evaluate(fit.kept()).macs);
 }
 
@@ -143,7 +145,7 @@ double Search::Price(const Episode& episode) const {
   if (episode.kind == EpisodeKind::kCandidate || all == 0) return 1;
   const int64_t more = options_.agent_options.overhead_images;
   const int64_t images = episode.images > 0 ? std::min(episode.images, all) : all;
-  if (episode.cost.of(env_->resource()) <= env_->budget()) {
+  if (BudgetedCost(*env_, episode.policy) <= env_->budget()) {
     return static_cast<double>(images + more) / static_cast<double>(all + more);
   }
   return static_cast<double>(images + more) * static_cast<double>(episode.cost.macs) /

@@ -1,6 +1,7 @@
 #include "agent/sensitivity_agent.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "agent/planning_agent.h"
@@ -32,7 +33,9 @@ Choice ThresholdPolicy(const PolicySpace& space, const GroupTables& loss) {
   const auto least = std::partition_point(
       thresholds.begin(), thresholds.end() - 1,
       [&](double threshold) { return !space.Fits(KeepBelow(space, loss, threshold)); });
-  PolicyCursor cursor(space, KeepBelow(space, loss, *least));
+  Choice chosen = KeepBelow(space, loss, *least);
+  if (!space.Fits(chosen)) chosen = space.Cheapest();  // costs that are not monotone
+  PolicyCursor cursor(space, std::move(chosen));
   std::vector<int32_t> growing(space.open().begin(), space.open().end());
   while (!growing.empty()) {
     const auto worst = std::max_element(growing.begin(), growing.end(), [&](int32_t g, int32_t h) {

@@ -132,7 +132,7 @@ absl::StatusOr<std::unique_ptr<Agent>> MakeStagesAgent(const Environment& env,
   if (agent->available() == 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("agent stages: no ratios reach the budget of ", env.budget(), " ",
-                     ResourceName(env.resource())));
+                     BudgetName(env.bounds())));
   }
   return agent;
 }

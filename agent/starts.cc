@@ -11,7 +11,7 @@ namespace {
 Choice Scale(const Environment& env, const PolicySpace& space, absl::Span<const double> shares) {
   Fit fit(env);
   fit.ScaleToBudget(shares);
-  PolicyCursor cursor(space, space.IndexOf(fit.kept()));
+  PolicyCursor cursor(space, fit.fits() ? space.IndexOf(fit.kept()) : space.Cheapest());
   if (space.has_budget()) cursor.TopUp();
   return cursor.choice();
 }
@@ -37,7 +37,7 @@ Choice UniformStart(const Environment& env, const PolicySpace& space) {
     fit.ScaleToBudget(shares);
     if (fit.fits()) return Scale(env, space, shares);
   }
-  return space.Minimum();
+  return space.Cheapest();
 }
 
 Choice FittedStart(const Environment& env, const PolicySpace& space,

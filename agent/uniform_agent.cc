@@ -68,7 +68,7 @@ absl::StatusOr<std::unique_ptr<Agent>> MakeUniformAgent(const Environment& env,
   if (agent->available() == 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("agent uniform: no common ratio reaches the budget of ", env.budget(), " ",
-                     ResourceName(env.resource())));
+                     BudgetName(env.bounds())));
   }
   return agent;
 }

@@ -68,7 +68,7 @@ WalkModel::WalkModel(const Environment& env, LossCurves curves, std::vector<int6
 }
 
 int64_t WalkModel::CostOf(absl::Span<const int64_t> kept) const {
-  return env_->cost_model().Evaluate(env_->resource(), kept);
+  return env_->cost().Evaluate(kept);
 }
 
 void WalkModel::ScaleFrom(size_t step, double factor, std::vector<int64_t>& kept) const {

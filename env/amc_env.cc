@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "env/budget.h"
+#include "env/cost/activation_memory.h"
+#include "env/cost/combined_cost.h"
+#include "env/cost/latency_model.h"
 #include "env/observation.h"
 
 namespace amc {
@@ -16,23 +21,23 @@ namespace {
 
 constexpr int64_t kNoBudget = std::numeric_limits<int64_t>::max();
 
-// The budget in units of the resource; kNoBudget if the options ask for none.
-absl::StatusOr<int64_t> LimitOf(const EnvOptions& options, int64_t original) {
-  const absl::string_view resource = ResourceName(options.resource);
-  if (options.target_absolute != 0) {
-    if (options.target_absolute < 0 || options.target_absolute > original) {
-      return absl::InvalidArgumentError(absl::StrCat("target_absolute: ", options.target_absolute,
-                                                     " ", resource, " is not in [1, ", original,
+// A target in units of its resource; kNoBudget if it asks for none.
+absl::StatusOr<int64_t> LimitOf(const BudgetTarget& target, int64_t original) {
+  const absl::string_view resource = ResourceName(target.resource);
+  if (target.absolute != 0) {
+    if (target.absolute < 0 || target.absolute > original) {
+      return absl::InvalidArgumentError(absl::StrCat("budget: ", target.absolute, " ", resource,
+                                                     " is not in [1, ", original,
                                                      "], the original's"));
     }
-    return options.target_absolute;
+    return target.absolute;
   }
-  if (!(options.target_ratio >= 0 && options.target_ratio <= 1)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("target_ratio: ", options.target_ratio, " is not in [0, 1]"));
+  if (!(target.ratio >= 0 && target.ratio <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("budget: a ratio of ", target.ratio, " of the ",
+                                                   resource, " is not in [0, 1]"));
   }
-  if (options.target_ratio == 0) return kNoBudget;
-  return static_cast<int64_t>(std::floor(options.target_ratio * static_cast<double>(original)));
+  if (target.ratio == 0) return kNoBudget;
+  return static_cast<int64_t>(std::floor(target.ratio * static_cast<double>(original)));
 }
 
 // Why no group has a choice.
@@ -63,18 +68,99 @@ absl::Status NothingToPrune(const Grouping& grouping, const EnvOptions& options)
 
 }  // namespace
 
+std::string BudgetName(const std::vector<CostBound>& bounds) {
+  return absl::StrJoin(bounds, " and ", [](std::string* out, const CostBound& bound) {
+    absl::StrAppend(out, ResourceName(bound.resource));
+  });
+}
+
 struct AmcEnv::Shared {
   Grouping grouping;
   CostModel cost_model;
+  std::optional<ActivationMemory> memory;  // these two only where a target is on them
+  std::optional<LatencyModel> latency;
   Lattice lattice;
-  Resource resource = Resource::kMacs;
-  std::unique_ptr<CostFunction> cost;  // refers to cost_model
-  std::vector<int32_t> order;          // groups with a choice, in deciding order
-  Budget budget;                       // refers to cost and lattice
+  std::vector<std::unique_ptr<CostFunction>> functions;  // refer to the models above
+  std::vector<CostBound> bounds;                         // refer to the functions
+  std::optional<CombinedCost> combined;                  // of several bounds
+  const CostFunction* cost = nullptr;
+  std::vector<int32_t> order;  // groups with a choice, in deciding order
+  Budget budget;               // refers to cost and lattice
   Observer observer;
   std::vector<int64_t> minimum, whole;  // the lattice's
   int64_t original = 0;                 // cost of the whole network
+
+  absl::StatusOr<std::unique_ptr<CostFunction>> CostOf(const Graph& graph, Resource resource,
+                                                       const EnvOptions& options);
+  absl::Status SetBounds(const Graph& graph, const EnvOptions& options);
+  absl::Status SetBudget(bool land);
 };
+
+absl::StatusOr<std::unique_ptr<CostFunction>> AmcEnv::Shared::CostOf(const Graph& graph,
+                                                                     Resource resource,
+                                                                     const EnvOptions& options) {
+  if (resource == Resource::kActivationBytes) {
+    AMC_ASSIGN_OR_RETURN(memory, ActivationMemory::Create(graph, grouping));
+    return memory->Function();
+  }
+  if (resource == Resource::kLatency) {
+    if (options.latency == nullptr) {
+      return absl::InvalidArgumentError("budget: a target on latency needs a latency table");
+    }
+    auto model = LatencyModel::Create(graph, grouping, *options.latency, options.model);
+    if (!model.ok()) return absl::InvalidArgumentError(model.status().message());
+    latency = *std::move(model);
+    return latency->Function();
+  }
+  return cost_model.Function(resource);
+}
+
+absl::Status AmcEnv::Shared::SetBounds(const Graph& graph, const EnvOptions& options) {
+  std::vector<BudgetTarget> targets = options.budget;
+  if (targets.empty()) targets.push_back({.resource = Resource::kMacs, .ratio = 0});
+  for (const BudgetTarget& target : targets) {
+    for (const CostBound& other : bounds) {
+      if (other.resource != target.resource) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("budget: two targets on ", ResourceName(target.resource)));
+    }
+    AMC_ASSIGN_OR_RETURN(functions.emplace_back(), CostOf(graph, target.resource, options));
+    const int64_t whole_cost = functions.back()->Evaluate(whole);
+    AMC_ASSIGN_OR_RETURN(const int64_t limit, LimitOf(target, whole_cost));
+    if (limit == kNoBudget && targets.size() > 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("budget: the target on ", ResourceName(target.resource), " has no value"));
+    }
+    bounds.push_back({target.resource, functions.back().get(), whole_cost, limit});
+  }
+  return absl::OkStatus();
+}
+
+// One bound by itself, several as one.
+absl::Status AmcEnv::Shared::SetBudget(bool land) {
+  for (const CostBound& bound : bounds) {
+    const bool use_up = land && bounds.size() == 1 && bound.limit != kNoBudget;
+    auto alone = Budget::Create(*bound.cost, lattice, order, bound.limit, use_up);
+    if (!alone.ok()) return Annotate(alone.status(), ResourceName(bound.resource));
+    budget = *std::move(alone);
+  }
+  cost = bounds[0].cost;
+  if (bounds.size() > 1) {
+    std::vector<CombinedCost::Part> parts;
+    for (const CostBound& bound : bounds) {
+      parts.push_back({bound.cost, std::max<int64_t>(1, bound.limit)});
+    }
+    cost = &combined.emplace(std::move(parts));
+    auto together = Budget::Create(*cost, lattice, order, CombinedCost::kFull, land);
+    if (absl::IsOutOfRange(together.status())) {
+      return absl::OutOfRangeError(absl::StrCat(
+          BudgetName(bounds), ": each bound can be met, but no policy was found that meets all"));
+    }
+    AMC_ASSIGN_OR_RETURN(budget, std::move(together));
+  }
+  original = cost->Evaluate(whole);
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<AmcEnv>> AmcEnv::Create(const Graph& graph,
                                                        const EnvOptions& options) {
@@ -87,20 +173,14 @@ absl::StatusOr<std::unique_ptr<AmcEnv>> AmcEnv::Create(const Graph& graph,
                                          .min_preserve_ratio = options.min_preserve_ratio,
                                          .frozen = options.frozen,
                                          .keep_residual = options.keep_residual}));
-  shared->resource = options.resource;
-  shared->cost = shared->cost_model.Function(options.resource);
   shared->minimum = shared->lattice.Minimum();
   shared->whole = shared->lattice.Maximum();
-  shared->original = shared->cost->Evaluate(shared->whole);
+  AMC_RETURN_IF_ERROR(shared->SetBounds(graph, options));
   for (size_t g = 0; g < shared->grouping.groups.size(); ++g) {
     if (shared->lattice.choices(g).size() > 1) shared->order.push_back(static_cast<int32_t>(g));
   }
-  AMC_ASSIGN_OR_RETURN(const int64_t limit, LimitOf(options, shared->original));
   if (shared->order.empty()) return NothingToPrune(shared->grouping, options);
-  const bool land = options.land_on_budget && limit != kNoBudget;
-  auto budget = Budget::Create(*shared->cost, shared->lattice, shared->order, limit, land);
-  if (!budget.ok()) return Annotate(budget.status(), ResourceName(options.resource));
-  shared->budget = *std::move(budget);
+  AMC_RETURN_IF_ERROR(shared->SetBudget(options.land_on_budget));
   AMC_ASSIGN_OR_RETURN(shared->observer, Observer::Create(graph, shared->grouping,
                                                           shared->cost_model, shared->order));
   return std::unique_ptr<AmcEnv>(new AmcEnv(std::move(shared)));
@@ -158,8 +238,10 @@ Policy AmcEnv::policy() const { return MakePolicy(shared_->grouping, kept_); }
 const Grouping& AmcEnv::grouping() const { return shared_->grouping; }
 const CostModel& AmcEnv::cost_model() const { return shared_->cost_model; }
 const Lattice& AmcEnv::lattice() const { return shared_->lattice; }
-Resource AmcEnv::resource() const { return shared_->resource; }
+const CostFunction& AmcEnv::cost() const { return *shared_->cost; }
 int64_t AmcEnv::budget() const { return shared_->budget.limit(); }
+const std::vector<CostBound>& AmcEnv::bounds() const { return shared_->bounds; }
+absl::Span<const int64_t> AmcEnv::cheapest() const { return shared_->budget.cheapest(); }
 std::unique_ptr<Environment> AmcEnv::Clone() const {
   return std::unique_ptr<Environment>(new AmcEnv(shared_));
 }

@@ -8,27 +8,38 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "env/cost/latency_table.h"
 #include "env/env.h"
 #include "env/graph/graph.h"
 
 namespace amc {
 
-struct EnvOptions {
+// A bound on what the result may cost in one resource.
+struct BudgetTarget {
   Resource resource = Resource::kMacs;
-  double target_ratio = 0.5;    // of the original's; > 1 is refused; 0: no budget (R_Err rewards)
-  int64_t target_absolute = 0;  // wins over the ratio when > 0
-  bool land_on_budget = true;   // also clamp from below, so that the budget is used up
+  double ratio = 0;      // of the original's, in (0, 1]
+  int64_t absolute = 0;  // wins over the ratio when > 0
+};
+
+struct EnvOptions {
+  std::vector<BudgetTarget> budget = {{.ratio = 0.5}};  // all of them hold; empty: R_Err rewards
+  bool land_on_budget = true;  // also clamp from below, so that the budget is used up
   double min_preserve_ratio = 0.2;
   int64_t channel_multiple = 1;
   std::vector<std::string> frozen{};  // groups that stay whole
   bool keep_residual = false;         // so do all groups on residual paths
+  // For targets on latency: the device's table, and the sha256 of the model's file, by which the
+  // table may know how its whole networks differ from the sum of their layers.
+  std::shared_ptr<const LatencyTable> latency = nullptr;
+  std::string model = "";
 };
 
 class AmcEnv : public Environment {
  public:
   // Works on weightless graphs; keeps nothing of `graph`. Groups with a single choice are not asked
-  // about. InvalidArgument for an option out of range; FailedPrecondition when no group is left to
-  // ask about, saying why; OutOfRange when the budget is below the smallest reachable cost: the
+  // about. InvalidArgument for an option out of range, for two targets on one resource and for a
+  // latency table that does not know the network's layers; FailedPrecondition when no group is left
+  // to ask about, saying why; OutOfRange when the budget is below the smallest reachable cost: the
   // message gives that value, absolute and as a ratio.
   static absl::StatusOr<std::unique_ptr<AmcEnv>> Create(const Graph& graph,
                                                         const EnvOptions& options);
@@ -41,8 +52,10 @@ class AmcEnv : public Environment {
   const Grouping& grouping() const override;
   const CostModel& cost_model() const override;
   const Lattice& lattice() const override;
-  Resource resource() const override;
+  const CostFunction& cost() const override;
   int64_t budget() const override;
+  const std::vector<CostBound>& bounds() const override;
+  absl::Span<const int64_t> cheapest() const override;
   std::unique_ptr<Environment> Clone() const override;
 
   // The counts of policy(), one per group.

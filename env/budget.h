@@ -45,6 +45,8 @@ class Budget {
   // The smallest cost of any policy on the lattice; where the cost is not monotone, the smallest
   // that was found.
   int64_t minimum_cost() const { return minimum_cost_; }
+  // The policy that costs it.
+  absl::Span<const int64_t> cheapest() const { return witness_; }
 
  private:
   int64_t ClampMonotone(size_t step, int64_t wanted, std::vector<int64_t>& kept) const;

@@ -13,9 +13,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "env/cost/cost_model.h"
 #include "env/cost/lattice.h"
 #include "env/cost/policy.h"
@@ -37,6 +39,16 @@ struct StepResult {
   bool done = false;
 };
 
+// What a policy may cost of one resource.
+struct CostBound {
+  Resource resource = Resource::kMacs;
+  const CostFunction* cost = nullptr;  // the environment's
+  int64_t original = 0;                // of the whole network
+  int64_t limit = 0;
+};
+// "macs", "macs and latency".
+std::string BudgetName(const std::vector<CostBound>& bounds);
+
 // One episode at a time: thread-compatible.
 class Environment {
  public:
@@ -54,8 +66,14 @@ class Environment {
   virtual const Grouping& grouping() const = 0;
   virtual const CostModel& cost_model() const = 0;
   virtual const Lattice& lattice() const = 0;
-  virtual Resource resource() const = 0;
-  virtual int64_t budget() const = 0;  // upper bound; INT64_MAX if there is none
+  // What the budget is on, and its upper bound; INT64_MAX if there is none. Of several bounds that
+  // which is used up most (env/cost/combined_cost.h).
+  virtual const CostFunction& cost() const = 0;
+  virtual int64_t budget() const = 0;
+  // The bounds one by one; at least one, which without a budget has the limit INT64_MAX.
+  virtual const std::vector<CostBound>& bounds() const = 0;
+  // A policy within budget, the cheapest that is known.
+  virtual absl::Span<const int64_t> cheapest() const = 0;
   virtual std::unique_ptr<Environment> Clone() const = 0;  // a fresh one, not reset
 };
 

@@ -30,9 +30,12 @@ class ResourceFunction final : public CostFunction {
   ResourceFunction(const CostModel& model, Resource resource)
       : model_(model), resource_(resource) {}
   int64_t Evaluate(absl::Span<const int64_t> kept) const override {
-    return model_.Evaluate(resource_, kept);
+    if (resource_ == Resource::kModelBytes) return model_.ModelBytes(kept);
+    const Cost cost = model_.Evaluate(kept);
+    return resource_ == Resource::kMacs ? cost.macs : cost.params;
   }
   bool monotone() const override { return true; }  // all coefficients are positive
+  bool bilinear() const override { return true; }
 
  private:
   const CostModel& model_;
@@ -47,8 +50,21 @@ absl::string_view ResourceName(Resource resource) {
       return "macs";
     case Resource::kParams:
       return "params";
+    case Resource::kActivationBytes:
+      return "activation_bytes";
+    case Resource::kModelBytes:
+      return "model_bytes";
+    case Resource::kLatency:
+      return "latency";
   }
   return "unknown";
+}
+
+int64_t CostFunction::EvaluateChange(absl::Span<const int64_t> kept, int64_t /*now*/, int32_t group,
+                                     int64_t count) const {
+  absl::InlinedVector<int64_t, 256> changed(kept.begin(), kept.end());
+  changed[static_cast<size_t>(group)] = count;
+  return Evaluate(changed);
 }
 
 // Collects the terms of a graph; each distinct axis becomes one extent, and the terms of the whole
@@ -56,80 +72,76 @@ absl::string_view ResourceName(Resource resource) {
 class CostModel::Builder {
  public:
   Builder(const Graph& graph, const Grouping& grouping) : graph_(graph) {
-    for (const PruneGroup& group : grouping.groups) model_.channels_.push_back(group.channels);
+    model_.extents_ = Extents(grouping);
     for (const ChannelAxis& axis : grouping.axes) axes_[{axis.tensor, axis.dim}] = &axis;
-    Intern(1, {});
   }
 
-  // A parameter is a matrix (rows, columns) of blocks; dimensions along which nothing can be
-  // removed make up the block.
   void Add(const Parameter& parameter) {
-    const Shape& shape = graph_.tensor(parameter.tensor).shape;
-    std::vector<const ChannelAxis*> axes;
-    int64_t block = 1;
-    for (size_t dim = 0; dim < shape.size(); ++dim) {
-      const auto found = axes_.find({parameter.tensor, static_cast<int>(dim)});
-      if (found != axes_.end() && !IsWhole(*found->second)) {
-        axes.push_back(found->second);
-      } else {
-        block *= shape[dim];
-      }
-    }
-    AMC_CHECK(axes.size() <= 2) << graph_.tensor(parameter.tensor).name << ": " << axes.size()
-                                << " channel axes";
-    Term term{.macs = block * parameter.macs_per_element, .params = parameter.counts ? block : 0};
-    for (const ChannelAxis* axis : axes) {
-      const bool is_column = axis->conv_groups > 1 || term.rows != 0;
-      (is_column ? term.columns : term.rows) = ExtentOf(*axis);
-      if (axis->conv_groups > 1) term.divisor = axis->conv_groups;
-    }
+    Term term = TermOf(parameter.tensor);
+    const int64_t block = term.bytes;
+    term.macs = block * parameter.macs_per_element;
+    term.params = parameter.counts ? block : 0;
+    term.bytes = 0;
     model_.layers_.push_back({parameter.node, term});
-    const auto [merged, is_new] =
-        merged_.try_emplace({term.rows, term.columns, term.divisor}, model_.terms_.size());
-    if (is_new) {
-      model_.terms_.push_back(term);
-    } else {
-      model_.terms_[merged->second].macs += term.macs;
-      model_.terms_[merged->second].params += term.params;
-    }
+    Merge(term);
+  }
+
+  // Its bytes, whatever it is for.
+  void AddConstant(TensorId tensor) {
+    Term term = TermOf(tensor);
+    term.bytes *= ElementSize(graph_.tensor(tensor).type);
+    Merge(term);
   }
 
   CostModel Build() && { return std::move(model_); }
 
  private:
-  using Weights = std::map<int32_t, int64_t>;  // group to slots per channel
-
   static bool IsWhole(const ChannelAxis& axis) {
     return std::all_of(axis.slots.begin(), axis.slots.end(),
                        [](const ChannelRef& slot) { return slot.group == ChannelRef::kWhole; });
   }
 
-  int32_t ExtentOf(const ChannelAxis& axis) {
-    int64_t whole = 0;
-    Weights slots;
-    for (const ChannelRef& slot : axis.slots) {
-      ++(slot.group == ChannelRef::kWhole ? whole : slots[slot.group]);
+  // A constant is a matrix (rows, columns) of blocks; dimensions along which nothing can be removed
+  // make up the block, whose size the term's `bytes` has.
+  Term TermOf(TensorId tensor) {
+    const Shape& shape = graph_.tensor(tensor).shape;
+    std::vector<const ChannelAxis*> axes;
+    Term term{.bytes = 1};
+    for (size_t dim = 0; dim < shape.size(); ++dim) {
+      const auto found = axes_.find({tensor, static_cast<int>(dim)});
+      if (found != axes_.end() && !IsWhole(*found->second)) {
+        axes.push_back(found->second);
+      } else {
+        term.bytes *= shape[dim];
+      }
     }
-    for (auto& [group, count] : slots) count /= model_.channels_[group];
-    return Intern(whole, slots);
+    AMC_CHECK(axes.size() <= 2) << graph_.tensor(tensor).name << ": " << axes.size()
+                                << " channel axes";
+    for (const ChannelAxis* axis : axes) {
+      const bool is_column = axis->conv_groups > 1 || term.rows != Extents::kOne;
+      (is_column ? term.columns : term.rows) = model_.extents_.Of(*axis);
+      if (axis->conv_groups > 1) term.divisor = axis->conv_groups;
+    }
+    return term;
   }
 
-  int32_t Intern(int64_t constant, const Weights& weights) {
-    const auto [found, is_new] =
-        interned_.try_emplace({constant, weights}, static_cast<int32_t>(model_.extents_.size()));
+  void Merge(const Term& term) {
+    const auto [merged, is_new] =
+        merged_.try_emplace({term.rows, term.columns, term.divisor}, model_.terms_.size());
     if (is_new) {
-      const auto begin = static_cast<int32_t>(model_.entries_.size());
-      for (const auto& [group, weight] : weights) model_.entries_.push_back({group, weight});
-      model_.extents_.push_back({constant, begin, begin + static_cast<int32_t>(weights.size())});
+      model_.terms_.push_back(term);
+    } else {
+      Term& sum = model_.terms_[merged->second];
+      sum.macs += term.macs;
+      sum.params += term.params;
+      sum.bytes += term.bytes;
     }
-    return found->second;
   }
 
   const Graph& graph_;
   CostModel model_;
   std::map<std::pair<TensorId, int>, const ChannelAxis*> axes_;
-  std::map<std::pair<int64_t, Weights>, int32_t> interned_;
-  std::map<std::tuple<int32_t, int32_t, int64_t>, size_t> merged_;
+  std::map<std::tuple<Extents::Id, Extents::Id, int64_t>, size_t> merged_;
 };
 
 absl::StatusOr<CostModel> CostModel::Create(const Graph& graph, const Grouping& grouping) {
@@ -137,23 +149,21 @@ absl::StatusOr<CostModel> CostModel::Create(const Graph& graph, const Grouping& 
   AMC_ASSIGN_OR_RETURN(const std::vector<Parameter> parameters, ListParameters(graph));
   Builder builder(graph, grouping);
   for (const Parameter& parameter : parameters) builder.Add(parameter);
-  return std::move(builder).Build();
-}
-
-int64_t CostModel::Length(const Extent& extent, absl::Span<const int64_t> kept) const {
-  int64_t length = extent.constant;
-  for (int32_t e = extent.begin; e < extent.end; ++e) {
-    length += entries_[e].weight * kept[entries_[e].group];
+  AMC_RETURN_IF_ERROR(CountModelBytes(graph).status());
+  for (size_t t = 0; t < graph.tensors.size(); ++t) {
+    if (graph.tensors[t].is_constant) builder.AddConstant(static_cast<TensorId>(t));
   }
-  return length;
+  return std::move(builder).Build();
 }
 
 template <typename Add>
 void CostModel::ForEachTerm(absl::Span<const int64_t> kept, Add add) const {
-  AMC_CHECK(kept.size() == channels_.size())
-      << kept.size() << " counts for " << channels_.size() << " groups";
+  AMC_CHECK(kept.size() == num_groups())
+      << kept.size() << " counts for " << num_groups() << " groups";
   absl::InlinedVector<int64_t, 256> lengths(extents_.size());
-  for (size_t e = 0; e < extents_.size(); ++e) lengths[e] = Length(extents_[e], kept);
+  for (size_t e = 0; e < extents_.size(); ++e) {
+    lengths[e] = extents_.Length(static_cast<Extents::Id>(e), kept);
+  }
   for (const Term& term : terms_) {
     const int64_t columns = lengths[term.columns];
     add(term, lengths[term.rows] * (term.divisor == 1 ? columns : columns / term.divisor));
@@ -169,18 +179,21 @@ Cost CostModel::Evaluate(absl::Span<const int64_t> kept) const {
   return cost;
 }
 
-int64_t CostModel::Evaluate(Resource resource, absl::Span<const int64_t> kept) const {
-  return Evaluate(kept).of(resource);
+int64_t CostModel::ModelBytes(absl::Span<const int64_t> kept) const {
+  int64_t bytes = 0;
+  ForEachTerm(kept,
+              [&bytes](const Term& term, int64_t elements) { bytes += term.bytes * elements; });
+  return bytes;
 }
 
 std::vector<LayerCost> CostModel::Layers(absl::Span<const int64_t> kept) const {
-  AMC_CHECK(kept.size() == channels_.size())
-      << kept.size() << " counts for " << channels_.size() << " groups";
+  AMC_CHECK(kept.size() == num_groups())
+      << kept.size() << " counts for " << num_groups() << " groups";
   std::vector<LayerCost> layers;
   for (const auto& [node, term] : layers_) {
     if (layers.empty() || layers.back().node != node) layers.push_back({node, {}});
     const int64_t elements =
-        Length(extents_[term.rows], kept) * (Length(extents_[term.columns], kept) / term.divisor);
+        extents_.Length(term.rows, kept) * (extents_.Length(term.columns, kept) / term.divisor);
     layers.back().cost.macs += term.macs * elements;
     layers.back().cost.params += term.params * elements;
   }
@@ -202,6 +215,20 @@ absl::StatusOr<Cost> CountCost(const Graph& graph) {
     AMC_RETURN_IF_ERROR(CheckFits(macs, params));
   }
   return Cost{.macs = static_cast<int64_t>(macs), .params = static_cast<int64_t>(params)};
+}
+
+absl::StatusOr<int64_t> CountModelBytes(const Graph& graph) {
+  absl::int128 bytes = 0;
+  for (const Tensor& tensor : graph.tensors) {
+    if (!tensor.is_constant) continue;
+    AMC_ASSIGN_OR_RETURN(const int64_t elements, NumElements(tensor.shape));
+    bytes += absl::int128{elements} * ElementSize(tensor.type);
+    if (bytes > kMaxCost) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(tensor.name, ": the constants' bytes overflow 2^62"));
+    }
+  }
+  return static_cast<int64_t>(bytes);
 }
 
 absl::StatusOr<int64_t> CountMacs(const Graph& graph, size_t first, size_t end) {

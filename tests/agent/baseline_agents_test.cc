@@ -41,14 +41,14 @@ bool AnyStepFits(const Environment& env, std::vector<int64_t> kept, bool inner_o
     const auto next = std::upper_bound(choices.begin(), choices.end(), kept[g]);
     if (next == choices.end()) continue;
     const int64_t before = std::exchange(kept[g], *next);
-    if (env.cost_model().Evaluate(env.resource(), kept) <= env.budget()) return true;
+    if (env.cost().Evaluate(kept) <= env.budget()) return true;
     kept[g] = before;
   }
   return false;
 }
 
 TEST(UniformAgentTest, InnerGroupsLeaveTheResidualPathWhole) {
-  auto env = MakeEnv("resnet56", {.target_ratio = 0.5});
+  auto env = MakeEnv("resnet56", {.budget = {{.ratio = 0.5}}});
   auto agent = Make("uniform", *env);
   ASSERT_EQ(agent->available(), 2);
   const auto inner = agent->Propose(*env, 0, 1), all = agent->Propose(*env, 1, 1);
@@ -76,7 +76,7 @@ TEST(UniformAgentTest, InnerGroupsLeaveTheResidualPathWhole) {
 }
 
 TEST(UniformAgentTest, RatiosDifferByOneLatticeStepAtMost) {
-  auto env = MakeEnv("vgg16", {.target_ratio = 0.5});
+  auto env = MakeEnv("vgg16", {.budget = {{.ratio = 0.5}}});
   auto agent = Make("uniform", *env);
   ASSERT_EQ(agent->available(), 1);  // no residual path: both candidates are the same
   const auto episode = agent->Propose(*env, 0, 1);
@@ -88,7 +88,7 @@ TEST(UniformAgentTest, RatiosDifferByOneLatticeStepAtMost) {
 
 TEST(UniformAgentTest, ACandidateThatCannotReachTheBudgetIsLeftOut) {
   // With the residual path whole ResNet-56 keeps at least about 0.22 of its MACs.
-  auto env = MakeEnv("resnet56", {.target_ratio = 0.15});
+  auto env = MakeEnv("resnet56", {.budget = {{.ratio = 0.15}}});
   auto agent = Make("uniform", *env);
   ASSERT_EQ(agent->available(), 1);
   const auto episode = agent->Propose(*env, 0, 1);
@@ -98,7 +98,7 @@ TEST(UniformAgentTest, ACandidateThatCannotReachTheBudgetIsLeftOut) {
 
 // ResNet-56 has three resolutions: 5^3 shares, less the 4^3 without one of 1.
 TEST(StagesAgentTest, WalksTheGridFromUniformOutwards) {
-  auto env = MakeEnv("resnet56", {.target_ratio = 0.5, .keep_residual = true});
+  auto env = MakeEnv("resnet56", {.budget = {{.ratio = 0.5}}, .keep_residual = true});
   auto agent = Make("stages", *env), uniform = Make("uniform", *env);
   EXPECT_EQ(agent->available(), 61);
   EXPECT_EQ(agent->Propose(*env, 0, 1)->policy, uniform->Propose(*env, 0, 1)->policy);
@@ -117,12 +117,13 @@ TEST(StagesAgentTest, WalksTheGridFromUniformOutwards) {
 }
 
 TEST(StagesAgentTest, ManyResolutionsShareRatios) {
-  auto env = MakeEnv("vgg16", {.target_ratio = 0.5});  // five resolutions and the linear layers
+  auto env =
+      MakeEnv("vgg16", {.budget = {{.ratio = 0.5}}});  // five resolutions and the linear layers
   EXPECT_LE(Make("stages", *env)->available(), 5 * 5 * 5 * 5 - 4 * 4 * 4 * 4);
 }
 
 TEST(RandomAgentTest, CandidatesAreSpreadAndNoStepIsLeft) {
-  auto env = MakeEnv("resnet56", {.target_ratio = 0.5});
+  auto env = MakeEnv("resnet56", {.budget = {{.ratio = 0.5}}});
   auto agent = Make("random", *env);
   std::vector<double> mean(env->num_steps(), 0);
   for (int64_t number = 0; number < 200; ++number) {

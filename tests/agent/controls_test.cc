@@ -103,7 +103,7 @@ class ControlsTest : public ::testing::Test {
     local.prune.reconstruction_images = 100;
     auto evaluator = LocalEvaluator::Create(builder_.graph, pack, local);
     EXPECT_TRUE(evaluator.ok()) << evaluator.status();
-    auto env = AmcEnv::Create(builder_.graph, {.target_ratio = budget});
+    auto env = AmcEnv::Create(builder_.graph, {.budget = {{.ratio = budget}}});
     EXPECT_TRUE(env.ok()) << env.status();
     SearchOptions options;
     options.agent = agent;

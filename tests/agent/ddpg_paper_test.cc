@@ -22,7 +22,7 @@ using ::testing::HasSubstr;
 std::unique_ptr<Environment> MakeEnv() {
   const auto graph = BuildNetwork("resnet20", {.weightless = true});
   EXPECT_TRUE(graph.ok()) << graph.status();
-  auto env = AmcEnv::Create(*graph, {.target_ratio = 0.5});
+  auto env = AmcEnv::Create(*graph, {.budget = {{.ratio = 0.5}}});
   EXPECT_TRUE(env.ok()) << env.status();
   return *std::move(env);
 }

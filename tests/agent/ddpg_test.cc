@@ -22,7 +22,7 @@ namespace {
 std::unique_ptr<Environment> MakeEnv(double target_ratio = 0.5) {
   const auto graph = BuildNetwork("resnet20", {.weightless = true});
   EXPECT_TRUE(graph.ok()) << graph.status();
-  auto env = AmcEnv::Create(*graph, {.target_ratio = target_ratio, .keep_residual = true});
+  auto env = AmcEnv::Create(*graph, {.budget = {{.ratio = target_ratio}}, .keep_residual = true});
   EXPECT_TRUE(env.ok()) << env.status();
   return *std::move(env);
 }
@@ -138,7 +138,7 @@ TEST(DdpgTest, AlwaysLeavesACandidatePayable) {
 TEST(DdpgTest, DrawsNoCandidateTwice) {
   const auto graph = BuildNetwork("vgg-small", {.weightless = true});
   ASSERT_TRUE(graph.ok());
-  auto env = AmcEnv::Create(*graph, {.target_ratio = 0.5, .channel_multiple = 16});
+  auto env = AmcEnv::Create(*graph, {.budget = {{.ratio = 0.5}}, .channel_multiple = 16});
   ASSERT_TRUE(env.ok());
   AgentOptions options = Options(5, 60);
   options.ddpg.warmup_episodes = 1000;  // of the search they are a twentieth

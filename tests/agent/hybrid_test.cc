@@ -23,7 +23,7 @@ namespace amc {
 namespace {
 
 std::unique_ptr<Environment> MakeEnv(const std::string& network = "resnet20",
-                                     EnvOptions options = {.target_ratio = 0.5}) {
+                                     EnvOptions options = {.budget = {{.ratio = 0.5}}}) {
   const auto graph = BuildNetwork(network, {.weightless = true});
   EXPECT_TRUE(graph.ok()) << graph.status();
   auto env = AmcEnv::Create(*graph, options);
@@ -118,7 +118,7 @@ TEST(HybridTest, GoesOnWhenEpisodesAreInfeasible) {
 
 TEST(HybridTest, EndsWhenEveryPolicyWasMeasured) {
   // Few choices are left to groups of 16 to 64 channels in multiples of 32.
-  const auto env = MakeEnv("resnet20", {.target_ratio = 0.9, .channel_multiple = 32});
+  const auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.9}}, .channel_multiple = 32});
   for (const char* agent : {"hybrid", "evolution"}) {
     double spent = 0;
     const auto episodes = RunSearch(*env, Options(agent, 200, 4, 5000), 0, &spent);
@@ -130,12 +130,12 @@ TEST(HybridTest, EndsWhenEveryPolicyWasMeasured) {
 }
 
 TEST(HybridTest, SearchesASingleGroup) {
-  auto env = MakeEnv("resnet20", {.target_ratio = 0.97});
+  auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.97}}});
   std::vector<std::string> frozen;
   for (size_t g = 0; g + 1 < env->grouping().groups.size(); ++g) {
     frozen.push_back(env->grouping().groups[g].name);
   }
-  env = MakeEnv("resnet20", {.target_ratio = 0.97, .frozen = frozen});
+  env = MakeEnv("resnet20", {.budget = {{.ratio = 0.97}}, .frozen = frozen});
   ASSERT_EQ(env->num_steps(), 1u);
   const auto episodes = RunSearch(*env, Options("hybrid", 40, 2, 5000));
   EXPECT_EQ(Count(episodes, EpisodeKind::kCandidate), 1);  // one count is the largest that fits
@@ -143,7 +143,7 @@ TEST(HybridTest, SearchesASingleGroup) {
 
 TEST(HybridTest, LandsOnOddBudgets) {
   for (const char* network : {"resnet20", "vgg-small", "mobilenetv2"}) {
-    const auto env = MakeEnv(network, {.target_ratio = 0.437});
+    const auto env = MakeEnv(network, {.budget = {{.ratio = 0.437}}});
     for (const Episode& episode : RunSearch(*env, Options("hybrid", 20, 2, 5000))) {
       if (episode.kind == EpisodeKind::kProbe) continue;
       EXPECT_LE(episode.cost.macs, env->budget());
@@ -207,7 +207,7 @@ TEST(EvolutionTest, MeasuresOnThreeNumbersOfImages) {
 }
 
 TEST(ExchangeAgentTest, LearnsFromEarlierSearches) {
-  const auto env = MakeEnv(), other = MakeEnv("resnet20", {.target_ratio = 0.6});
+  const auto env = MakeEnv(), other = MakeEnv("resnet20", {.budget = {{.ratio = 0.6}}});
   const Landscape landscape(*env, {.seed = 1});
   const SearchOptions options = Options("hybrid", 40, 2, 5000);
   const auto earlier = RunSearch(*other, Options("hybrid", 40, 2, 5000));
@@ -249,12 +249,12 @@ bool DriveToEnd(const Environment& env, Agent& agent, double evaluations,
 
 TEST(ExchangeAgentTest, EndsWhenNothingNewIsFound) {
   const auto whole = MakeEnv();
-  const int64_t least = whole->cost_model().Evaluate(whole->resource(), whole->lattice().Minimum());
+  const int64_t least = whole->cost().Evaluate(whole->lattice().Minimum());
   std::vector<std::unique_ptr<Environment>> envs;
-  envs.push_back(MakeEnv("resnet20", {.target_ratio = 1}));
-  envs.push_back(MakeEnv("resnet20", {.target_absolute = least}));
-  envs.push_back(MakeEnv("resnet20", {.target_absolute = least + least / 200}));
-  envs.push_back(MakeEnv("plain20", {.target_ratio = 0.5, .channel_multiple = 16}));
+  envs.push_back(MakeEnv("resnet20", {.budget = {{.ratio = 1}}}));
+  envs.push_back(MakeEnv("resnet20", {.budget = {{.absolute = least}}}));
+  envs.push_back(MakeEnv("resnet20", {.budget = {{.absolute = least + least / 200}}}));
+  envs.push_back(MakeEnv("plain20", {.budget = {{.ratio = 0.5}}, .channel_multiple = 16}));
   for (const auto& env : envs) {
     for (const char* name : {"hybrid", "evolution"}) {
       SCOPED_TRACE(testing::Message() << name << " within " << env->budget());
@@ -304,7 +304,7 @@ TEST(ExchangeAgentTest, RememberedProbesAreWorthMeasuredOnes) {
 }
 
 TEST(HybridTest, ProbesWhereACandidateCanStillBePaidFor) {
-  const auto env = MakeEnv("resnet56", {.target_ratio = 0.3, .keep_residual = true});
+  const auto env = MakeEnv("resnet56", {.budget = {{.ratio = 0.3}}, .keep_residual = true});
   for (const int64_t evaluations : {1, 2, 5, 20}) {
     const auto episodes = RunSearch(*env, Options("hybrid", evaluations, 2, 1000));
     EXPECT_EQ(Count(episodes, EpisodeKind::kProbe) > 0, evaluations == 20) << evaluations;
@@ -313,7 +313,7 @@ TEST(HybridTest, ProbesWhereACandidateCanStillBePaidFor) {
 }
 
 TEST(HybridTest, MeasuresEveryPolicyWhenTakenUpWithMoreEvaluations) {
-  const auto env = MakeEnv("vgg-small", {.target_ratio = 0.5, .channel_multiple = 16});
+  const auto env = MakeEnv("vgg-small", {.budget = {{.ratio = 0.5}}, .channel_multiple = 16});
   AgentOptions options{.evaluations = 20, .reward_images = 1000};
   options.evolution.screening_images = 250;
   const auto poor = MakeAgent("hybrid", *env, options);
@@ -343,7 +343,7 @@ double Regret(const Environment& env, const std::string& agent, int64_t evaluati
 
 TEST(LandscapeTest, HybridBeatsItsRivalsAtAFifthOfTheCost) {
   for (const char* network : {"resnet20", "vgg-small"}) {
-    const auto env = MakeEnv(network, {.target_ratio = 0.5, .keep_residual = true});
+    const auto env = MakeEnv(network, {.budget = {{.ratio = 0.5}}, .keep_residual = true});
     const double hybrid = Regret(*env, "hybrid", 40);
     const double dp = Regret(*env, "dp", 40), random = Regret(*env, "random", 400);
     std::printf("%s: hybrid at 40 %.3f, dp %.3f, random at 400 %.3f, sensitivity %.3f\n", network,
@@ -354,7 +354,7 @@ TEST(LandscapeTest, HybridBeatsItsRivalsAtAFifthOfTheCost) {
 }
 
 TEST(LandscapeTest, TopOneWillDoToo) {
-  const auto env = MakeEnv("resnet20", {.target_ratio = 0.5, .keep_residual = true});
+  const auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}, .keep_residual = true});
   const double hybrid = Regret(*env, "hybrid", 60, true);
   EXPECT_LT(hybrid, 0.6 * Regret(*env, "random", 400, true));
 }

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "agent/exchange.h"
+#include "agent/fit.h"
 #include "agent/planner.h"
 #include "agent/search.h"
 #include "base/rng.h"
@@ -153,7 +154,7 @@ LandscapeRun SearchLandscape(const Landscape& landscape, const Environment& env,
   const Policy& best = (*search)->best()->episode.policy;
   const auto kept = KeptCounts(best, env.grouping());
   run.regret = std::log(landscape.TrueKl(*kept) / landscape.BestKl());
-  run.share = static_cast<double>((*search)->best()->episode.cost.of(env.resource())) /
+  run.share = static_cast<double>(BudgetedCost(env, (*search)->best()->episode.policy)) /
               static_cast<double>(env.budget());
   return run;
 }

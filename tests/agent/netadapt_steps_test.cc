@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 TEST(NetAdaptStepsTest, WhereNoGroupReachesTheTargetAloneTheOthersGiveTheRest) {
   const auto graph = BuildNetwork("vgg-small", {.weightless = true});
   ASSERT_TRUE(graph.ok()) << graph.status();
-  const auto created = AmcEnv::Create(*graph, {.target_ratio = 0.3, .channel_multiple = 4});
+  const auto created = AmcEnv::Create(*graph, {.budget = {{.ratio = 0.3}}, .channel_multiple = 4});
   ASSERT_TRUE(created.ok()) << created.status();
   const Environment* env = created->get();
   const std::vector<int64_t> whole = env->lattice().Maximum();
@@ -28,7 +28,7 @@ TEST(NetAdaptStepsTest, WhereNoGroupReachesTheTargetAloneTheOthersGiveTheRest) {
   for (size_t i = 0; i < proposals.size(); ++i) {
     const Proposal& proposal = proposals[i];
     EXPECT_LE(proposal.cost, env->budget());
-    EXPECT_EQ(proposal.cost, env->cost_model().Evaluate(env->resource(), proposal.kept));
+    EXPECT_EQ(proposal.cost, env->cost().Evaluate(proposal.kept));
     if (i > 0) {
       EXPECT_LE(proposal.cost, proposals[i - 1].cost);
     }

@@ -29,7 +29,7 @@ std::unique_ptr<Environment> MakeEnv(const std::string& network, const EnvOption
 }
 
 std::unique_ptr<Environment> SmallEnv(double target_ratio = 0.6) {
-  return MakeEnv("vgg-small", {.target_ratio = target_ratio, .channel_multiple = 4});
+  return MakeEnv("vgg-small", {.budget = {{.ratio = target_ratio}}, .channel_multiple = 4});
 }
 
 // Groups differ; the same policy always has the same quality.
@@ -66,9 +66,10 @@ History RunAgent(Agent& agent, Environment& env, const AgentOptions& options, do
     double price = 1;
     if (episode->kind != EpisodeKind::kCandidate) {
       const int64_t images = episode->images > 0 ? episode->images : options.reward_images;
-      price = overhead * static_cast<double>(images) / static_cast<double>(options.reward_images) *
-              static_cast<double>(episode->cost.of(env.resource())) /
-              static_cast<double>(env.budget());
+      price =
+          overhead * static_cast<double>(images) / static_cast<double>(options.reward_images) *
+          static_cast<double>(env.cost().Evaluate(*KeptCounts(episode->policy, env.grouping()))) /
+          static_cast<double>(env.budget());
     }
     if (price > history.left + 1e-9) break;
     history.left -= price;
@@ -95,9 +96,7 @@ AgentOptions Options(double evaluations = 1e6, int64_t screening_images = 0) {
 // can.
 std::vector<std::vector<int64_t>> GreedyByBruteForce(const Environment& env,
                                                      const NetAdaptOptions& schedule) {
-  const auto cost_of = [&](const std::vector<int64_t>& kept) {
-    return env.cost_model().Evaluate(env.resource(), kept);
-  };
+  const auto cost_of = [&](const std::vector<int64_t>& kept) { return env.cost().Evaluate(kept); };
   std::vector<int64_t> network = env.lattice().Maximum();
   const auto way = static_cast<double>(cost_of(network) - env.budget());
   double step = schedule.step * way;
@@ -168,7 +167,7 @@ TEST(NetAdaptTest, IsTheGreedySearchOfAlgorithmOne) {
 
 TEST(NetAdaptTest, TheSeriesFallsInCostAndEndsOnTheBudget) {
   for (const int64_t screening : {0, 100}) {
-    auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+    auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
     const AgentOptions options = Options(1e6, screening);
     auto agent = Make(*env, options);
     const History history = RunAgent(*agent, *env, options);
@@ -195,7 +194,7 @@ int64_t Candidates(const History& history) {
 // With enough left the last proposals are measured on all images and the best of them is the
 // result; otherwise the winner alone is, once more.
 TEST(NetAdaptTest, WinnersAreMeasuredOnAllImagesAtTheEnd) {
-  auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
   AgentOptions options = Options(1000, 100);
   options.netadapt = {.step = 0.3, .decay = 1};
   auto rich = Make(*env, options);
@@ -217,7 +216,7 @@ TEST(NetAdaptTest, WinnersAreMeasuredOnAllImagesAtTheEnd) {
 }
 
 TEST(NetAdaptTest, StepsGrowWhereTheScheduleCannotBePaidFor) {
-  auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
   size_t before = std::numeric_limits<size_t>::max();
   // Fine-tuning makes screenings dear: the agent learns of it from what is left.
   for (const auto& [evaluations, overhead] :
@@ -247,11 +246,11 @@ TEST(NetAdaptTest, WorksThroughTheSearchLoopAndRestoresAnywhere) {
     options.episodes = 12;
     options.parallel_episodes = 3;
     options.agent_options.overhead_images = 50;
-    auto search = Search::Create(MakeEnv("resnet20", {.target_ratio = 0.5}), options);
+    auto search = Search::Create(MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}}), options);
     EXPECT_TRUE(search.ok()) << search.status();
     return *std::move(search);
   };
-  auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
   const auto advance = [&](class Search& search) {
     const auto generation = search.Draw();
     EXPECT_TRUE(generation.ok()) << generation.status();
@@ -315,7 +314,7 @@ TEST(NetAdaptTest, LandsWhereNoProposalCouldBeMeasured) {
 
 // After what it lands with nothing more is drawn in the same generation.
 TEST(NetAdaptTest, LandsOnce) {
-  auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
   auto agent = Make(*env, Options(1000, 100));
   const auto first = agent->Propose(*env, 0, 1000);
   ASSERT_TRUE(first.ok());

@@ -61,12 +61,12 @@ TEST(PolicySpaceTest, CountsWhatTheCostModelCounts) {
   Rng rng(1);
   for (const std::string& network : ZooNames()) {
     for (const Resource resource : {Resource::kMacs, Resource::kParams}) {
-      const auto env = MakeEnv(network, {.resource = resource, .target_ratio = 0.7});
+      const auto env = MakeEnv(network, {.budget = {{.resource = resource, .ratio = 0.7}}});
       const PolicySpace space(*env);
       PolicyCursor cursor(space, space.Whole());
       for (int i = 0; i < 30; ++i) {
         const Choice choice = i == 0 ? space.Whole() : RandomChoice(space, rng);
-        const int64_t expected = env->cost_model().Evaluate(resource, space.Kept(choice));
+        const int64_t expected = env->cost().Evaluate(space.Kept(choice));
         EXPECT_EQ(space.Cost(choice), expected) << network;
         for (size_t g = 0; g < choice.size(); ++g) {
           const auto group = static_cast<int32_t>(g);
@@ -190,7 +190,7 @@ TEST(PlannerTest, LandsRightUnderOddBudgets) {
   Rng rng(7);
   for (const std::string& network : ZooNames()) {
     for (const double target : {0.437, 0.61}) {
-      const auto env = MakeEnv(network, {.target_ratio = target});
+      const auto env = MakeEnv(network, {.budget = {{.ratio = target}}});
       const PolicySpace space(*env);
       const Choice plan = PlanPolicy(space, RandomLosses(space, rng));
       EXPECT_LE(space.Cost(plan), env->budget());
@@ -203,7 +203,7 @@ TEST(PlannerTest, LandsRightUnderOddBudgets) {
 TEST(PlannerTest, BeatsEveryThresholdAndIsFast) {
   Rng rng(8);
   for (const char* network : {"resnet56", "vgg16", "mobilenetv2"}) {
-    const auto env = MakeEnv(network, {.target_ratio = 0.5});
+    const auto env = MakeEnv(network, {.budget = {{.ratio = 0.5}}});
     const PolicySpace space(*env);
     const GroupTables loss = RandomLosses(space, rng);
     const auto begin = std::chrono::steady_clock::now();
@@ -220,7 +220,7 @@ TEST(PlannerTest, BeatsEveryThresholdAndIsFast) {
 
 TEST(ThresholdTest, NoGroupLosesMoreThanTheThresholdUnlessNothingFitsBelow) {
   Rng rng(9);
-  const auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  const auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
   const PolicySpace space(*env);
   const GroupTables loss = RandomLosses(space, rng);
   const Choice policy = ThresholdPolicy(space, loss);
@@ -236,7 +236,7 @@ TEST(ThresholdTest, NoGroupLosesMoreThanTheThresholdUnlessNothingFitsBelow) {
 }
 
 TEST(PlanningAgentTest, AnInfeasiblePlanGivesWayToTheUniformPolicyOnce) {
-  const auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  const auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
   const PolicySpace space(*env);
   for (const char* name : {"dp", "sensitivity"}) {
     AgentOptions options{.evaluations = 40, .reward_images = 1000};
@@ -264,7 +264,7 @@ TEST(PlanningAgentTest, AnInfeasiblePlanGivesWayToTheUniformPolicyOnce) {
 }
 
 TEST(PlanningAgentTest, SaysWhatHelpsWhereProbesCannotBePaidFor) {
-  const auto env = MakeEnv("resnet56", {.target_ratio = 0.3});
+  const auto env = MakeEnv("resnet56", {.budget = {{.ratio = 0.3}}});
   AgentOptions options{.evaluations = 2, .reward_images = 1000};
   const auto agent = MakeAgent("dp", *env, options);
   ASSERT_EQ(agent.status().code(), absl::StatusCode::kInvalidArgument);

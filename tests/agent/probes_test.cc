@@ -34,7 +34,7 @@ std::vector<int64_t> CountsOf(const ProbePlan& plan, int32_t group) {
 }
 
 TEST(ProbePlanTest, BeginsWithTheWholeNetworkAndGoesGroupByGroup) {
-  const auto env = MakeEnv("resnet56", {.target_ratio = 0.5, .keep_residual = true});
+  const auto env = MakeEnv("resnet56", {.budget = {{.ratio = 0.5}}, .keep_residual = true});
   const ProbePlan plan = PlanProbes(*env, {.evaluations = 200, .reward_images = 5000});
   EXPECT_EQ(plan.images, 500);
   ASSERT_EQ(plan.points.size(), 1 + 4 * env->num_steps());
@@ -55,7 +55,7 @@ TEST(ProbePlanTest, BeginsWithTheWholeNetworkAndGoesGroupByGroup) {
 }
 
 TEST(ProbePlanTest, LowersImagesFirstAndThenRatiosToAFifthOfTheSearch) {
-  const auto env = MakeEnv("resnet56", {.target_ratio = 0.5, .keep_residual = true});
+  const auto env = MakeEnv("resnet56", {.budget = {{.ratio = 0.5}}, .keep_residual = true});
   const auto plan = [&](double evaluations, int64_t reward_images) {
     return PlanProbes(*env, {.evaluations = evaluations, .reward_images = reward_images});
   };
@@ -80,7 +80,7 @@ TEST(ProbePlanTest, LowersImagesFirstAndThenRatiosToAFifthOfTheSearch) {
 }
 
 TEST(ProbePlanTest, TakesWhatALatticeHas) {
-  const auto env = MakeEnv("resnet20", {.target_ratio = 0.5, .channel_multiple = 8});
+  const auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}, .channel_multiple = 8});
   const ProbePlan plan = PlanProbes(*env, {.evaluations = 1000, .reward_images = 5000});
   for (size_t g = 0; g < env->lattice().num_groups(); ++g) {
     if (env->lattice().choices(g).back() == 16) {
@@ -97,7 +97,7 @@ TEST(ProbePlanTest, RefusesSettingsOutOfRange) {
 
 class ProbePhaseTest : public testing::Test {
  protected:
-  std::unique_ptr<Environment> env_ = MakeEnv("resnet20", {.target_ratio = 0.5});
+  std::unique_ptr<Environment> env_ = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
   AgentOptions options_{.evaluations = 200, .reward_images = 5000};
 
   // 0.9 for the whole network, less for what is cut.
@@ -185,7 +185,7 @@ TEST_F(ProbePhaseTest, AnInfeasibleProbeIsVeryBad) {
 }
 
 TEST(LossCurvesTest, AreMonotoneAndPositiveUnderNoise) {
-  const auto env = MakeEnv("vgg-small", {.target_ratio = 0.5});
+  const auto env = MakeEnv("vgg-small", {.budget = {{.ratio = 0.5}}});
   std::vector<LossPoint> points;
   for (size_t g = 0; g < env->lattice().num_groups(); ++g) {
     const absl::Span<const int64_t> choices = env->lattice().choices(g);
@@ -206,7 +206,7 @@ TEST(LossCurvesTest, AreMonotoneAndPositiveUnderNoise) {
 
 // Worked by hand: 3, 1, 2, 6 pool to 2, 2, 2, 6.
 TEST(LossCurvesTest, PoolsAdjacentViolators) {
-  const auto env = MakeEnv("resnet20", {.target_ratio = 0.5});
+  const auto env = MakeEnv("resnet20", {.budget = {{.ratio = 0.5}}});
   int32_t group = 0;
   while (env->lattice().choices(group).back() != 64) ++group;
   std::vector<LossPoint> points;

@@ -29,7 +29,7 @@ SearchOptions Options(const std::string& agent = "ddpg-paper", int64_t parallel 
 std::unique_ptr<Search> Make(const SearchOptions& options) {
   const auto graph = BuildNetwork("resnet20", {.weightless = true});
   EXPECT_TRUE(graph.ok()) << graph.status();
-  auto env = AmcEnv::Create(*graph, {.target_ratio = 0.5});
+  auto env = AmcEnv::Create(*graph, {.budget = {{.ratio = 0.5}}});
   EXPECT_TRUE(env.ok()) << env.status();
   auto search = Search::Create(*std::move(env), options);
   EXPECT_TRUE(search.ok()) << search.status();
@@ -280,7 +280,7 @@ TEST(SearchTest, RefusesOptionsOutOfRange) {
   const auto graph = BuildNetwork("resnet20", {.weightless = true});
   ASSERT_TRUE(graph.ok());
   const auto status_of = [&](const SearchOptions& options) {
-    auto env = AmcEnv::Create(*graph, {.target_ratio = 0.5});
+    auto env = AmcEnv::Create(*graph, {.budget = {{.ratio = 0.5}}});
     EXPECT_TRUE(env.ok());
     return Search::Create(*std::move(env), options).status();
   };

@@ -21,7 +21,7 @@ namespace {
 std::unique_ptr<Environment> MakeEnv(double target_ratio = 0.5) {
   const auto graph = BuildNetwork("resnet20", {.weightless = true});
   EXPECT_TRUE(graph.ok()) << graph.status();
-  auto env = AmcEnv::Create(*graph, {.target_ratio = target_ratio});
+  auto env = AmcEnv::Create(*graph, {.budget = {{.ratio = target_ratio}}});
   EXPECT_TRUE(env.ok()) << env.status();
   return *std::move(env);
 }
@@ -99,7 +99,7 @@ TEST(WalkModelTest, CentresMakeUpForWhatWasDone) {
     EXPECT_LE(view.centre, static_cast<double>(p.model.plan()[g]) / channels + 1e-9);
     kept[g] = std::lround(view.centre * channels);
   }
-  const int64_t cost = p.env->cost_model().Evaluate(p.env->resource(), kept);
+  const int64_t cost = p.env->cost().Evaluate(kept);
   EXPECT_LE(cost, p.env->budget());
   EXPECT_GE(static_cast<double>(cost), 0.97 * static_cast<double>(p.env->budget()));
 }
@@ -149,11 +149,10 @@ TEST(OutcomesTest, PoliciesOfAnotherLatticeAreNotTakenForThoseOfThisOne) {
 TEST(WalkModelTest, PoliciesOfAnyBudgetAreWalks) {
   Problem p;
   const std::vector<int64_t> least = p.env->lattice().Minimum();  // far below this budget
-  const int64_t cost = p.env->cost_model().Evaluate(p.env->resource(), least);
+  const int64_t cost = p.env->cost().Evaluate(least);
   const auto walk = p.model.WalkTo(least, cost);
   ASSERT_EQ(walk.size(), p.model.steps());
-  const double whole = static_cast<double>(
-      p.env->cost_model().Evaluate(p.env->resource(), p.env->lattice().Maximum()));
+  const double whole = static_cast<double>(p.env->cost().Evaluate(p.env->lattice().Maximum()));
   for (const WalkModel::Transition& t : walk) {
     EXPECT_NEAR(t.state.back(), static_cast<double>(cost) / whole, 1e-6);
     EXPECT_NEAR(t.action, 0.5, 1e-6);  // under that budget there is no other policy

@@ -69,8 +69,8 @@ class Cell {
     AMC_ASSIGN_OR_RETURN(const Cost original, CountCost(weightless_));
     original_ = original.macs;
     limit_ = options_.target * static_cast<double>(original_);
-    auto env = AmcEnv::Create(
-        weightless_, {.target_ratio = options_.target, .channel_multiple = options_.multiple});
+    auto env = AmcEnv::Create(weightless_, {.budget = {{.ratio = options_.target}},
+                                            .channel_multiple = options_.multiple});
     if (env.status().code() == absl::StatusCode::kOutOfRange) {
       result_.refusal = std::string(env.status().message());
       return result_;

@@ -51,9 +51,10 @@ TEST_P(BudgetEpisodesTest, TheSmallestReachableCostIsAcceptedAndOneLessRefusedWi
   const auto minimum = BruteForceMinimum(graph, multiple);
   ASSERT_TRUE(minimum.ok()) << minimum.status();
   EXPECT_TRUE(
-      AmcEnv::Create(graph, {.target_absolute = *minimum, .channel_multiple = multiple}).ok());
+      AmcEnv::Create(graph, {.budget = {{.absolute = *minimum}}, .channel_multiple = multiple})
+          .ok());
   const auto refused =
-      AmcEnv::Create(graph, {.target_absolute = *minimum - 1, .channel_multiple = multiple});
+      AmcEnv::Create(graph, {.budget = {{.absolute = *minimum - 1}}, .channel_multiple = multiple});
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kOutOfRange);
   EXPECT_THAT(std::string(refused.status().message()),
               testing::HasSubstr(absl::StrCat(" is ", *minimum, " (")));

@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "%s\n", graph.status().ToString().c_str());
       return 1;
     }
-    const auto env = amc::AmcEnv::Create(*graph, {.target_ratio = 0.5});
+    const auto env = amc::AmcEnv::Create(*graph, {.budget = {{.ratio = 0.5}}});
     if (!env.ok()) {
       std::fprintf(stderr, "%s\n", env.status().ToString().c_str());
       return 1;

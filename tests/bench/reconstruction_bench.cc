@@ -41,10 +41,9 @@ std::vector<int64_t> UniformInner(const Grouping& grouping, const CostModel& cos
       inner.push_back(static_cast<int64_t>(g));
     }
   }
-  const auto limit =
-      static_cast<int64_t>(ratio * static_cast<double>(cost.Evaluate(Resource::kMacs, whole)));
+  const auto limit = static_cast<int64_t>(ratio * static_cast<double>(cost.Evaluate(whole).macs));
   const auto fits = [&](const std::vector<int64_t>& kept) {
-    return cost.Evaluate(Resource::kMacs, kept) <= limit;
+    return cost.Evaluate(kept).macs <= limit;
   };
   std::vector<int64_t> kept = whole;
   for (int percent = 100; percent > 0; --percent) {

@@ -88,7 +88,7 @@ class Bench {
   }
 
   absl::Status Run(const std::string& variant, uint64_t seed) {
-    AMC_ASSIGN_OR_RETURN(auto env, AmcEnv::Create(graph_, {.target_ratio = args_.budget,
+    AMC_ASSIGN_OR_RETURN(auto env, AmcEnv::Create(graph_, {.budget = {{.ratio = args_.budget}},
                                                            .keep_residual = args_.keep_residual}));
     AMC_ASSIGN_OR_RETURN(SearchOptions options, OptionsOf(args_, variant));
     options.agent_options.seed = seed;

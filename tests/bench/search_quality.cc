@@ -48,7 +48,7 @@ int Run(const Settings& settings) {
   const auto graph = BuildNetwork(settings.network, {.weightless = true});
   if (!graph.ok()) return 1;
   const auto env = AmcEnv::Create(
-      *graph, {.target_ratio = settings.target, .keep_residual = settings.target > 0.25});
+      *graph, {.budget = {{.ratio = settings.target}}, .keep_residual = settings.target > 0.25});
   if (!env.ok()) return 1;
   for (const std::string& each : settings.agents) {
     const size_t colon = each.find(':');

@@ -17,6 +17,7 @@
 #include "env/graph/zoo.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/env/latency_fixture.h"
 
 namespace amc {
 namespace {
@@ -96,7 +97,7 @@ Graph Zoo(const std::string& name, int64_t size = 32) {
 }
 
 TEST(AmcEnvTest, ObservesAPlainNetworkAsWorkedOutByHand) {
-  auto env = MakeEnv(Plain(), {.target_ratio = 0, .min_preserve_ratio = 0.25});
+  auto env = MakeEnv(Plain(), {.budget = {{.ratio = 0}}, .min_preserve_ratio = 0.25});
   ASSERT_EQ(env->num_steps(), 2u);
   EXPECT_EQ(env->cost_model().Evaluate(env->lattice().Maximum()).macs, kPlainMacs);
 
@@ -131,7 +132,7 @@ TEST(AmcEnvTest, ObservesAPlainNetworkAsWorkedOutByHand) {
 }
 
 TEST(AmcEnvTest, ReducedAndRestCountTheResourceThatTheBudgetIsOn) {
-  auto env = MakeEnv(Plain(), {.resource = Resource::kParams, .target_ratio = 0});
+  auto env = MakeEnv(Plain(), {.budget = {{.resource = Resource::kParams, .ratio = 0}}});
   env->Reset();
   const auto step = env->Step(0.5);
   ASSERT_TRUE(step.ok());
@@ -142,7 +143,7 @@ TEST(AmcEnvTest, ReducedAndRestCountTheResourceThatTheBudgetIsOn) {
 
 TEST(AmcEnvTest, FeaturesStayWithinTheirRangeAndLayersKeepTheirScale) {
   for (const char* name : {"resnet20", "vgg-small", "mobilenetv2"}) {
-    auto env = MakeEnv(Zoo(name), {.target_ratio = 0.5});
+    auto env = MakeEnv(Zoo(name), {.budget = {{.ratio = 0.5}}});
     Rng rng(3);
     std::vector<std::vector<float>> layers;
     for (int episode = 0; episode < 20; ++episode) {
@@ -164,7 +165,7 @@ TEST(AmcEnvTest, FeaturesStayWithinTheirRangeAndLayersKeepTheirScale) {
 }
 
 TEST(AmcEnvTest, RandomWalksHoldTheBudgetAndLandOnIt) {
-  auto env = MakeEnv(Zoo("resnet56"), {.target_ratio = 0.5});
+  auto env = MakeEnv(Zoo("resnet56"), {.budget = {{.ratio = 0.5}}});
   EXPECT_EQ(env->budget(), 125485696 / 2);
   Rng rng(5);
   for (int episode = 0; episode < 200; ++episode) {
@@ -178,7 +179,7 @@ TEST(AmcEnvTest, RandomWalksHoldTheBudgetAndLandOnIt) {
 }
 
 TEST(AmcEnvTest, WithoutLandingTheBudgetIsAnUpperBoundOnly) {
-  auto env = MakeEnv(Zoo("resnet20"), {.target_ratio = 0.5, .land_on_budget = false});
+  auto env = MakeEnv(Zoo("resnet20"), {.budget = {{.ratio = 0.5}}, .land_on_budget = false});
   env->Reset();
   while (!env->done()) ASSERT_TRUE(env->Step(0.2).ok());
   EXPECT_EQ(env->cost_model().Evaluate(env->kept()),
@@ -186,7 +187,7 @@ TEST(AmcEnvTest, WithoutLandingTheBudgetIsAnUpperBoundOnly) {
 }
 
 TEST(AmcEnvTest, FrozenGroupsAreNotAskedAbout) {
-  auto env = MakeEnv(Plain(), {.target_ratio = 0.7, .frozen = {"conv2"}});
+  auto env = MakeEnv(Plain(), {.budget = {{.ratio = 0.7}}, .frozen = {"conv2"}});
   EXPECT_EQ(env->num_steps(), 1u);
   EXPECT_EQ(env->Reset().group, 0);
   ASSERT_TRUE(env->Step(0.1).ok());
@@ -195,7 +196,7 @@ TEST(AmcEnvTest, FrozenGroupsAreNotAskedAbout) {
 }
 
 TEST(AmcEnvTest, ClonesWalkOnTheirOwn) {
-  auto env = MakeEnv(Plain(), {.target_ratio = 0.5});
+  auto env = MakeEnv(Plain(), {.budget = {{.ratio = 0.5}}});
   env->Reset();
   ASSERT_TRUE(env->Step(0.5).ok());
   auto clone = env->Clone();
@@ -209,7 +210,7 @@ TEST(AmcEnvTest, ClonesWalkOnTheirOwn) {
 }
 
 TEST(AmcEnvTest, RefusesActionsAndStepsOutOfPlace) {
-  auto env = MakeEnv(Plain(), {.target_ratio = 0.5});
+  auto env = MakeEnv(Plain(), {.budget = {{.ratio = 0.5}}});
   EXPECT_EQ(env->Step(0.5).status().code(), absl::StatusCode::kFailedPrecondition);
   env->Reset();
   for (const double action :
@@ -223,34 +224,88 @@ TEST(AmcEnvTest, RefusesActionsAndStepsOutOfPlace) {
 
 TEST(AmcEnvTest, RefusesTargetsThatMakeNoSense) {
   for (const double ratio : {-0.1, 1.01, std::nan("")}) {
-    EXPECT_EQ(AmcEnv::Create(Plain(), {.target_ratio = ratio}).status().code(),
+    EXPECT_EQ(AmcEnv::Create(Plain(), {.budget = {{.ratio = ratio}}}).status().code(),
               absl::StatusCode::kInvalidArgument)
         << ratio;
   }
   for (const int64_t target : {int64_t{-1}, kPlainMacs + 1}) {
-    EXPECT_EQ(AmcEnv::Create(Plain(), {.target_absolute = target}).status().code(),
+    EXPECT_EQ(AmcEnv::Create(Plain(), {.budget = {{.absolute = target}}}).status().code(),
               absl::StatusCode::kInvalidArgument)
         << target;
   }
-  EXPECT_EQ(MakeEnv(Plain(), {.target_absolute = kPlainMacs})->budget(), kPlainMacs);
+  EXPECT_EQ(MakeEnv(Plain(), {.budget = {{.absolute = kPlainMacs}}})->budget(), kPlainMacs);
+}
+
+// Any walk of random actions ends within all bounds, whether or not the cost is monotone.
+TEST(AmcEnvTest, KeepsEveryBoundWhateverIsAsked) {
+  Rng rng(5);
+  for (const char* name : {"resnet20", "mobilenetv2"}) {
+    const Graph graph = Zoo(name);
+    const auto table = std::make_shared<const LatencyTable>(MadeUpTable(graph, 0.5));
+    for (const double ratio : {0.4, 0.7}) {
+      auto env = MakeEnv(graph, {.budget = {{.resource = Resource::kLatency, .ratio = ratio},
+                                            {.resource = Resource::kActivationBytes, .ratio = 0.9},
+                                            {.resource = Resource::kModelBytes, .ratio = 0.8}},
+                                 .latency = table});
+      ASSERT_EQ(env->bounds().size(), 3U);
+      EXPECT_EQ(BudgetName(env->bounds()), "latency and activation_bytes and model_bytes");
+      for (int episode = 0; episode < 30; ++episode) {
+        env->Reset();
+        while (!env->done()) ASSERT_TRUE(env->Step(1 - rng.Uniform()).ok());
+        for (const CostBound& bound : env->bounds()) {
+          EXPECT_LE(bound.cost->Evaluate(env->kept()), bound.limit) << ResourceName(bound.resource);
+        }
+      }
+      for (const CostBound& bound : env->bounds()) {
+        EXPECT_LE(bound.cost->Evaluate(env->cheapest()), bound.limit);
+      }
+    }
+  }
+}
+
+TEST(AmcEnvTest, RefusesBoundsThatMakeNoSense) {
+  const auto refused = [](EnvOptions options) {
+    return std::string(AmcEnv::Create(Plain(), options).status().message());
+  };
+  EXPECT_THAT(refused({.budget = {{.ratio = 0.5}, {.ratio = 0.6}}}),
+              HasSubstr("two targets on macs"));
+  EXPECT_THAT(refused({.budget = {{.resource = Resource::kLatency, .ratio = 0.5}}}),
+              HasSubstr("needs a latency table"));
+  EXPECT_THAT(refused({.budget = {{.ratio = 0.5}, {.resource = Resource::kParams}}}),
+              HasSubstr("the target on params has no value"));
+  const auto foreign = std::make_shared<const LatencyTable>(MadeUpTable(Zoo("resnet20"), 0));
+  EXPECT_THAT(
+      refused({.budget = {{.resource = Resource::kLatency, .ratio = 0.5}}, .latency = foreign}),
+      HasSubstr("conv1"));
+}
+
+TEST(AmcEnvTest, BoundsThatCannotBeMetTogetherAreRefused) {
+  // Each alone can be met; what is left out of reach alone is named with its smallest value.
+  const auto refused =
+      AmcEnv::Create(Plain(),
+                     {.budget = {{.ratio = 0.5}, {.resource = Resource::kParams, .ratio = 0.001}}})
+          .status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("params: a budget of"));
 }
 
 TEST(AmcEnvTest, ATargetOutOfReachIsRefusedWithTheSmallestReachableCost) {
   // 2 of 8 and 4 of 16: conv1 3,456, conv2 1,152, fc 40.
   const auto refused =
-      AmcEnv::Create(Plain(), {.target_ratio = 0.1, .min_preserve_ratio = 0.25}).status();
+      AmcEnv::Create(Plain(), {.budget = {{.ratio = 0.1}}, .min_preserve_ratio = 0.25}).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kOutOfRange);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("macs: a budget of 3241"));
   EXPECT_THAT(std::string(refused.message()), HasSubstr("4648 (0.1434)"));
-  EXPECT_TRUE(AmcEnv::Create(Plain(), {.target_absolute = 4648, .min_preserve_ratio = 0.25}).ok());
+  EXPECT_TRUE(
+      AmcEnv::Create(Plain(), {.budget = {{.absolute = 4648}}, .min_preserve_ratio = 0.25}).ok());
 }
 
 TEST(AmcEnvTest, SaysWhyNothingCanBePruned) {
-  const auto barrier = AmcEnv::Create(Plain("Mystery"), {.target_ratio = 0.5}).status();
+  const auto barrier = AmcEnv::Create(Plain("Mystery"), {.budget = {{.ratio = 0.5}}}).status();
   EXPECT_EQ(barrier.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(barrier.message()), HasSubstr("Mystery"));
   const auto coarse =
-      AmcEnv::Create(Plain(), {.target_ratio = 0.5, .channel_multiple = 64}).status();
+      AmcEnv::Create(Plain(), {.budget = {{.ratio = 0.5}}, .channel_multiple = 64}).status();
   EXPECT_EQ(coarse.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(coarse.message()), HasSubstr("channel_multiple 64"));
 }

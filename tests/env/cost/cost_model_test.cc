@@ -67,6 +67,20 @@ TEST(CostModelTest, WholeNetworkAgreesWithCountingShapes) {
   }
 }
 
+TEST(CostModelTest, ModelBytesAreThoseOfAllConstants) {
+  GraphBuilder b;
+  b.Head(b.BatchNorm(b.Conv(b.Input({kDynamic, 3, 8, 8}), 12)));
+  // Weight and bias, four vectors of batch norm, the linear layer.
+  EXPECT_EQ(*CountModelBytes(b.graph), 4 * (12 * 27 + 12 + 4 * 12 + 2 * 12 + 2));
+  for (const std::string& name : ZooNames()) {
+    const Costed net = Zoo(name);
+    EXPECT_EQ(net.model.ModelBytes(net.model.channels()), *CountModelBytes(net.graph)) << name;
+    EXPECT_GE(net.model.ModelBytes(net.model.channels()),
+              4 * net.model.Evaluate(net.model.channels()).params)
+        << name;
+  }
+}
+
 TEST(CostModelTest, CountsTheMacsOfARunOfNodes) {
   GraphBuilder b;  // nodes: 0 Conv, 1 Relu, 2 Conv (depthwise), 3 pool, 4 Flatten, 5 Gemm
   const TensorId x = b.Op("Relu", {b.Conv(b.Input({kDynamic, 3, 8, 8}), 12)});
@@ -149,7 +163,7 @@ TEST(CostModelTest, SharedWeightIsStoredOnceAndMultipliesTwice) {
 
 TEST(CostModelTest, KeepingMoreNeverCostsLess) {
   const Costed net = Zoo("mobilenetv2");
-  for (const Resource resource : {Resource::kMacs, Resource::kParams}) {
+  for (const Resource resource : {Resource::kMacs, Resource::kParams, Resource::kModelBytes}) {
     const std::unique_ptr<CostFunction> cost = net.model.Function(resource);
     EXPECT_TRUE(cost->monotone());
     std::vector<int64_t> kept(net.model.num_groups(), 1);
@@ -159,7 +173,7 @@ TEST(CostModelTest, KeepingMoreNeverCostsLess) {
       EXPECT_GT(cost->Evaluate(kept), last) << ResourceName(resource) << " " << g;
       last = cost->Evaluate(kept);
     }
-    EXPECT_EQ(last, net.model.Evaluate(net.model.channels()).of(resource));
+    EXPECT_TRUE(cost->bilinear());
   }
 }
 
@@ -191,7 +205,7 @@ TEST(CostModelTest, EvaluatesResNet56InMicroseconds) {
   int64_t sum = 0;
   for (int i = 0; i < kEvaluations; ++i) {
     kept[i % kept.size()] = 1 + i % 16;
-    sum += net.model.Evaluate(Resource::kMacs, kept);
+    sum += net.model.Evaluate(kept).macs;
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   RecordProperty("nanoseconds", static_cast<int>(elapsed.count() / kEvaluations * 1e9));
