@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "storage/latency_rows.h"
 #include "storage/message_blob.h"
 #include "storage/page_token.h"
 #include "storage/registry_rows.h"
@@ -137,6 +138,9 @@ absl::StatusOr<v1::Job> CreateJob(Database& db, const v1::Job& job, const std::s
   AMC_RETURN_IF_ERROR(inserted);
   for (const std::string& digest : {job.spec().model(), job.spec().data()}) {
     if (!digest.empty()) AMC_RETURN_IF_ERROR(UseArtifact(db, digest, job.create_time_ms()));
+  }
+  if (const std::string& table = job.spec().latency().table(); !table.empty()) {
+    AMC_RETURN_IF_ERROR(NeedLatencyTable(db, table));
   }
   AMC_RETURN_IF_ERROR(AppendEvents(db, row.Int(0), 0, events).status());
   return GetJob(db, job.id());

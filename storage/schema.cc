@@ -160,7 +160,26 @@ CREATE INDEX episodes_by_macs   ON episodes (job, macs, number, reward, top1, pa
 CREATE INDEX episodes_by_top1   ON episodes (job, top1 DESC, number, reward, macs, params, kind);
 )sql";
 
-constexpr Migration kMigrations[] = {kVersion1, kVersion2, kVersion3, kVersion4};
+// Latency tables. The large body stands last, so that lists do not read it.
+constexpr Migration kVersion5 = R"sql(
+CREATE TABLE latency_tables (
+  digest        TEXT    PRIMARY KEY,                -- sha256 of its CSV
+  runtime       TEXT    NOT NULL,
+  version       TEXT    NOT NULL,
+  device        TEXT    NOT NULL,
+  threads       INTEGER NOT NULL,
+  batch         INTEGER NOT NULL,
+  date          TEXT    NOT NULL,
+  layers        INTEGER NOT NULL,                   -- distinct ones
+  row_count     INTEGER NOT NULL,
+  import_ms     INTEGER NOT NULL,
+  fits          BLOB    NOT NULL,                   -- v1.LatencyTableInfo with nothing but fits
+  body          BLOB    NOT NULL                    -- v1.LatencyTable
+) STRICT;
+CREATE INDEX latency_tables_by_import ON latency_tables (import_ms, digest);
+)sql";
+
+constexpr Migration kMigrations[] = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
 
 }  // namespace
 

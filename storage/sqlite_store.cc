@@ -10,6 +10,7 @@
 #include "storage/file_lock.h"
 #include "storage/file_system.h"
 #include "storage/job_rows.h"
+#include "storage/latency_rows.h"
 #include "storage/migrations.h"
 #include "storage/readers.h"
 #include "storage/registry_rows.h"
@@ -168,6 +169,24 @@ class SqliteStore final : public Store {
   }
   absl::StatusOr<std::vector<std::string>> CollectArtifacts(int64_t before_ms) override {
     return Write([&](Database& db) { return rows::CollectArtifacts(db, before_ms); });
+  }
+
+  absl::StatusOr<v1::LatencyTableInfo> PutLatencyTable(const v1::LatencyTableInfo& info,
+                                                       const v1::LatencyTable& table) override {
+    return Write([&](Database& db) { return rows::PutLatencyTable(db, info, table); });
+  }
+  absl::StatusOr<v1::LatencyTable> GetLatencyTable(const std::string& digest) override {
+    return Read([&](Database& db) { return rows::GetLatencyTable(db, digest); });
+  }
+  absl::StatusOr<v1::ListLatencyTablesResponse> ListLatencyTables(
+      const v1::ListLatencyTablesRequest& request) override {
+    return Read([&](Database& db) { return rows::ListLatencyTables(db, request); });
+  }
+  absl::StatusOr<v1::LatencyTableInfo> FindLatencyTable(const std::string& prefix) override {
+    return Read([&](Database& db) { return rows::FindLatencyTable(db, prefix); });
+  }
+  absl::Status DeleteLatencyTable(const std::string& digest) override {
+    return writer_.Run([&](Database& db) { return rows::DeleteLatencyTable(db, digest); });
   }
 
   absl::Status BackupTo(const std::string& path) override {

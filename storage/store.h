@@ -1,5 +1,5 @@
 // What the server remembers: jobs, episodes, tasks and their attempts, events, checkpoints,
-// workers.
+// workers, latency tables.
 //
 // Every method is one transaction and returns after it is on disk (WAL, synchronous FULL): what a
 // caller was told survives kill -9 and power loss. A change of state and the events that announce
@@ -23,6 +23,7 @@
 #include "absl/types/span.h"
 #include "amc/v1/artifact.pb.h"
 #include "amc/v1/job.pb.h"
+#include "amc/v1/latency.pb.h"
 #include "amc/v1/worker.pb.h"
 
 namespace amc {
@@ -99,8 +100,8 @@ class Store {
 
   // Jobs.
   // Stores a new job and its first event, and notes that its artifacts are in use (NotFound if one
-  // has gone). A repeat of request_id returns the stored job when spec_hash is the same,
-  // AlreadyExists otherwise.
+  // has gone, or its latency table). A repeat of request_id returns the stored job when spec_hash
+  // is the same, AlreadyExists otherwise.
   virtual absl::StatusOr<v1::Job> CreateJob(const v1::Job& job, const std::string& request_id,
                                             const std::string& spec_hash,
                                             absl::Span<const v1::JobEvent> events) = 0;
@@ -194,6 +195,22 @@ class Store {
   // Forgets, with the measurements of their candidates, the artifacts that no job names and that
   // nobody has used since `before_ms`; returns their digests.
   virtual absl::StatusOr<std::vector<std::string>> CollectArtifacts(int64_t before_ms) = 0;
+
+  // Latency tables, by digest (64 digits) of what is in them: they never change.
+  // Stores the table under info.digest() and returns what is stored there: of a digest that is
+  // known already, the first import's.
+  virtual absl::StatusOr<v1::LatencyTableInfo> PutLatencyTable(const v1::LatencyTableInfo& info,
+                                                               const v1::LatencyTable& table) = 0;
+  // With its rows. NotFound.
+  virtual absl::StatusOr<v1::LatencyTable> GetLatencyTable(const std::string& digest) = 0;
+  // Newest import first.
+  virtual absl::StatusOr<v1::ListLatencyTablesResponse> ListLatencyTables(
+      const v1::ListLatencyTablesRequest& request) = 0;
+  // The one whose digest begins with `prefix`. NotFound; InvalidArgument for less than 6 digits and
+  // where it fits several, of which it names some.
+  virtual absl::StatusOr<v1::LatencyTableInfo> FindLatencyTable(const std::string& prefix) = 0;
+  // NotFound; FailedPrecondition while a job that has not ended names it.
+  virtual absl::Status DeleteLatencyTable(const std::string& digest) = 0;
 
   // Writes a copy as of now to `path` while others go on reading and writing.
   virtual absl::Status BackupTo(const std::string& path) = 0;

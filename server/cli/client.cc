@@ -100,7 +100,8 @@ Client::Client(std::shared_ptr<grpc::Channel> channel, const ClientFlags& flags)
       jobs_(v1::JobService::NewStub(channel_)),
       workers_(v1::WorkerService::NewStub(channel_)),
       artifacts_(v1::ArtifactService::NewStub(channel_)),
-      admin_(v1::AdminService::NewStub(channel_)) {}
+      admin_(v1::AdminService::NewStub(channel_)),
+      latency_(v1::LatencyService::NewStub(channel_)) {}
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientFlags& flags) {
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = MakeChannel(flags.channel);

@@ -14,6 +14,7 @@
 #include "amc/v1/admin.grpc.pb.h"
 #include "amc/v1/artifact.grpc.pb.h"
 #include "amc/v1/job.grpc.pb.h"
+#include "amc/v1/latency.grpc.pb.h"
 #include "amc/v1/worker.grpc.pb.h"
 #include "base/mutex.h"
 #include "grpcpp/client_context.h"
@@ -64,6 +65,7 @@ class Client {
   v1::WorkerService::Stub& workers() { return *workers_; }
   v1::ArtifactService::Stub& artifacts() { return *artifacts_; }
   v1::AdminService::Stub& admin() { return *admin_; }
+  v1::LatencyService::Stub& latency() { return *latency_; }
 
   // Calls a unary method: client.Call(&client.jobs(), &v1::JobService::Stub::GetJob, request).
   template <typename Stub, typename Request, typename Response>
@@ -117,6 +119,7 @@ class Client {
   std::unique_ptr<v1::WorkerService::Stub> workers_;
   std::unique_ptr<v1::ArtifactService::Stub> artifacts_;
   std::unique_ptr<v1::AdminService::Stub> admin_;
+  std::unique_ptr<v1::LatencyService::Stub> latency_;
 };
 
 }  // namespace amc

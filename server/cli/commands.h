@@ -14,6 +14,7 @@ std::vector<Command> SubmitCommands();   // submit, watch
 std::vector<Command> JobCommands();      // jobs, cancel, resume, delete, export
 std::vector<Command> HistoryCommands();  // history, best
 std::vector<Command> WorkerCommands();   // workers, workers drain
+std::vector<Command> LutCommands();      // lut import, export, list, show, check, delete
 std::vector<Command> TopCommands();      // top
 std::vector<Command> BackupCommands();   // backup
 

@@ -19,10 +19,10 @@ int main(int argc, char** argv) {
     return amc::SuperviseWorker(args, argc, argv);
   };
   std::vector<amc::Command> commands;
-  for (auto family :
-       {amc::RunCommands(), amc::CompareCommands(), amc::InspectCommands(),
-        amc::ComputeCommands(handlers), amc::SubmitCommands(), amc::JobCommands(),
-        amc::HistoryCommands(), amc::WorkerCommands(), amc::TopCommands(), amc::BackupCommands()}) {
+  for (auto family : {amc::RunCommands(), amc::CompareCommands(), amc::InspectCommands(),
+                      amc::ComputeCommands(handlers), amc::SubmitCommands(), amc::JobCommands(),
+                      amc::HistoryCommands(), amc::WorkerCommands(), amc::LutCommands(),
+                      amc::TopCommands(), amc::BackupCommands()}) {
     commands.insert(commands.end(), std::make_move_iterator(family.begin()),
                     std::make_move_iterator(family.end()));
   }

@@ -370,5 +370,33 @@ TEST_F(GoldenFileTest, Version3IsRead) {
   for (const TaskRecord& task : *tasks) EXPECT_EQ(task.images, 0);
 }
 
+// Before there were latency tables.
+TEST_F(GoldenFileTest, Version4IsRead) {
+  ASSERT_NO_FATAL_FAILURE(Load(4));
+  CheckCopy(4);
+  v1::Episode candidate = SampleEpisode("golden", 0, 0.25);
+  candidate.set_kind(v1::EPISODE_KIND_CANDIDATE);
+  EXPECT_THAT(*store_->BestEpisode("golden"), SameAs(candidate));
+  v1::ListEpisodesRequest list;
+  list.set_job("golden");
+  list.mutable_filter()->add_kinds(v1::EPISODE_KIND_PROBE);
+  const auto probes = store_->ListEpisodes(list);
+  ASSERT_THAT(probes, IsOk());
+  ASSERT_EQ(probes->episodes_size(), 1);
+  EXPECT_EQ(probes->episodes(0).number(), 1);
+  const auto tasks = store_->Tasks("golden");
+  ASSERT_THAT(tasks, IsOk());
+  ASSERT_EQ(tasks->size(), 1u);
+  EXPECT_EQ((*tasks)[0].images, 200);
+  EXPECT_THAT(store_->CompleteTask("golden", 3, 1, SampleResult(), 9), IsOk());
+
+  EXPECT_EQ(store_->ListLatencyTables({})->tables_size(), 0);
+  const std::string digest(64, 'e');
+  v1::LatencyTableInfo info;
+  info.set_digest(digest);
+  ASSERT_THAT(store_->PutLatencyTable(info, {}), IsOk());
+  EXPECT_EQ(store_->ListLatencyTables({})->tables(0).digest(), digest);
+}
+
 }  // namespace
 }  // namespace amc
