@@ -30,15 +30,18 @@ grpc::Status EnvironmentServiceImpl::CreateEnvironment(grpc::ServerContext*,
 
 absl::StatusOr<v1::CreateEnvironmentResponse> EnvironmentServiceImpl::Create(
     const v1::CreateEnvironmentRequest& request) {
-  AMC_ASSIGN_OR_RETURN(
-      EnvironmentSettings settings,
-      ResolveEnvironment(request.has_budget() ? &request.budget() : nullptr, request.space()));
+  AMC_ASSIGN_OR_RETURN(EnvironmentSettings settings,
+                       ResolveEnvironment(request.has_budget() ? &request.budget() : nullptr,
+                                          request.space(), request.latency()));
   const absl::StatusOr<std::shared_ptr<const Graph>> model = models_->Model(request.model());
   if (!model.ok()) return AtField(model.status(), "model");
-  AMC_RETURN_IF_ERROR(
-      models_->DecideResidualPath(request.model(), settings.budget, settings.space));
+  if (const std::string& table = settings.latency.table(); !table.empty()) {
+    AMC_RETURN_IF_ERROR(
+        AtField(models_->Latency(request.model(), table).status(), "latency.table"));
+  }
+  AMC_RETURN_IF_ERROR(models_->DecideResidualPath(request.model(), settings));
   absl::StatusOr<std::unique_ptr<Environment>> made =
-      models_->MakeEnvironment(request.model(), settings.budget, settings.space);
+      models_->MakeEnvironment(request.model(), settings);
   if (!made.ok()) {
     return AtField(made.status(), absl::IsOutOfRange(made.status()) ? "budget" : "space");
   }
@@ -54,7 +57,7 @@ absl::StatusOr<v1::CreateEnvironmentResponse> EnvironmentServiceImpl::Create(
   for (const char* name : kFeatureNames) response.add_features(name);
   *response.mutable_original_cost() =
       ToProto(env.cost_model().Evaluate(env.cost_model().channels()));
-  if (request.has_budget()) response.set_budget_limit(env.budget());
+  if (request.has_budget()) response.set_budget_limit(env.bounds()[0].limit);
 
   auto open = std::make_shared<Open>();
   {

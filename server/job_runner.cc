@@ -49,8 +49,7 @@ void JobRunner::Run(const std::string& id) {
 absl::Status JobRunner::Work() {
   AMC_RETURN_IF_ERROR(CheckGoing());  // told to stop before the board knew the job
   const v1::JobSpec& spec = job_.spec();
-  AMC_ASSIGN_OR_RETURN(env_,
-                       context_.models->MakeEnvironment(spec.model(), spec.budget(), spec.space()));
+  AMC_ASSIGN_OR_RETURN(env_, context_.models->MakeEnvironment(spec.model(), SettingsOf(spec)));
   if (job_.start_time_ms() == 0) {
     job_.set_start_time_ms(absl::ToUnixMillis(context_.clock->Now()));
   }
@@ -213,6 +212,19 @@ absl::StatusOr<v1::JobResult> JobRunner::FinishEpisode(int64_t number, const v1:
   AMC_ASSIGN_OR_RETURN(task, RunTask(task));
   v1::JobResult result = task.result->result();
   result.set_episode(number);
+  if (!job_.spec().has_budget()) return result;
+  AMC_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Environment> env,
+      context_.models->MakeEnvironment(job_.spec().model(), SettingsOf(job_.spec())));
+  AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> kept,
+                       KeptCounts(FromProto(policy), env->grouping()));
+  for (const CostBound& bound : env->bounds()) {
+    v1::ResourceUse& use = *result.add_uses();
+    use.set_resource(static_cast<v1::Resource>(bound.resource));
+    use.set_original(bound.original);
+    use.set_limit(bound.limit);
+    use.set_compressed(bound.cost->Evaluate(kept));
+  }
   return result;
 }
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/job_spec.h"
+#include "server/pareto.h"
 #include "server/rpc/job_state.h"
 #include "server/rpc/status_convert.h"
 #include "server/submission.h"
@@ -120,6 +121,11 @@ grpc::Status JobServiceImpl::ListEpisodes(grpc::ServerContext*,
 grpc::Status JobServiceImpl::GetBest(grpc::ServerContext*, const v1::GetBestRequest* request,
                                      v1::GetBestResponse* response) {
   return Answer(Best(request->job()), response);
+}
+
+grpc::Status JobServiceImpl::GetPareto(grpc::ServerContext*, const v1::GetParetoRequest* request,
+                                       v1::GetParetoResponse* response) {
+  return Answer(amc::GetPareto(*request, *context_.store, *context_.models), response);
 }
 
 absl::StatusOr<v1::GetBestResponse> JobServiceImpl::Best(const std::string& id) {

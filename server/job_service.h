@@ -32,6 +32,8 @@ class JobServiceImpl : public v1::JobService::Service {
                             v1::ListEpisodesResponse* response) override;
   grpc::Status GetBest(grpc::ServerContext* context, const v1::GetBestRequest* request,
                        v1::GetBestResponse* response) override;
+  grpc::Status GetPareto(grpc::ServerContext* context, const v1::GetParetoRequest* request,
+                         v1::GetParetoResponse* response) override;
 
  private:
   absl::StatusOr<v1::Job> Submit(const v1::SubmitJobRequest& request);

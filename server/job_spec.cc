@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,20 +58,43 @@ class Checker {
 constexpr int64_t kMany = int64_t{1} << 40;
 constexpr int kMaxLearnFrom = 100;
 
-void ResolveBudget(v1::Budget* budget, Checker& check) {
-  AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource, v1::RESOURCE_MACS);
-  AMC_DEFAULT(budget, land, EnvOptions().land_on_budget);
-  switch (budget->target_case()) {
-    case v1::Budget::kRatio:
-      if (!(budget->ratio() > 0 && budget->ratio() <= 1)) {
-        check.Fail("budget.ratio", absl::StrCat(budget->ratio(), " is not in (0, 1]"));
+// Of a Budget or a BudgetBound.
+template <typename Bound>
+void CheckTarget(const Bound& bound, const std::string& path, Checker& check) {
+  switch (bound.target_case()) {
+    case Bound::kRatio:
+      if (!(bound.ratio() > 0 && bound.ratio() <= 1)) {
+        check.Fail(absl::StrCat(path, ".ratio"), absl::StrCat(bound.ratio(), " is not in (0, 1]"));
       }
       break;
-    case v1::Budget::kAbsolute:
-      check.InRange<int64_t>("budget.absolute", budget->absolute(), 1, INT64_MAX);
+    case Bound::kAbsolute:
+      check.InRange<int64_t>(absl::StrCat(path, ".absolute"), bound.absolute(), 1, INT64_MAX);
       break;
-    case v1::Budget::TARGET_NOT_SET:
-      check.Fail("budget", "neither ratio nor absolute is set");
+    case Bound::TARGET_NOT_SET:
+      check.Fail(path, "neither ratio nor absolute is set");
+  }
+}
+
+void ResolveBudget(v1::Budget* budget, const v1::LatencySpec& latency, Checker& check) {
+  AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource, v1::RESOURCE_MACS);
+  AMC_DEFAULT(budget, land, EnvOptions().land_on_budget);
+  CheckTarget(*budget, "budget", check);
+  std::set<v1::Resource> resources{budget->resource()};
+  for (int i = 0; i < budget->also_size(); ++i) {
+    const v1::BudgetBound& bound = budget->also(i);
+    const std::string path = absl::StrCat("budget.also[", i, "]");
+    CheckTarget(bound, path, check);
+    if (bound.resource() == v1::RESOURCE_UNSPECIFIED || !v1::Resource_IsValid(bound.resource())) {
+      check.Fail(path + ".resource",
+                 absl::StrCat("unknown value ", static_cast<int>(bound.resource())));
+    } else if (!resources.insert(bound.resource()).second) {
+      check.Fail(path + ".resource",
+                 absl::StrCat("a second bound on ",
+                              ResourceName(static_cast<Resource>(bound.resource()))));
+    }
+  }
+  if (resources.contains(v1::RESOURCE_LATENCY) && latency.table().empty()) {
+    check.Fail("latency.table", "a budget on latency needs a table that predicts it");
   }
 }
 
@@ -199,7 +223,7 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
   }
   CheckDigest("model", resolved.model(), "an ONNX artifact", check);
   CheckDigest("data", resolved.data(), "a data pack", check);
-  if (resolved.has_budget()) ResolveBudget(resolved.mutable_budget(), check);
+  if (resolved.has_budget()) ResolveBudget(resolved.mutable_budget(), resolved.latency(), check);
   ResolveSpace(resolved.mutable_space(), check);
   ResolveSearch(resolved.mutable_search(), resolved.has_budget(), check);
   ResolveEvaluation(resolved.mutable_evaluation(), check);
@@ -219,13 +243,15 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
 }
 
 absl::StatusOr<EnvironmentSettings> ResolveEnvironment(const v1::Budget* budget,
-                                                       const v1::SpaceSpec& space) {
+                                                       const v1::SpaceSpec& space,
+                                                       const v1::LatencySpec& latency) {
   EnvironmentSettings settings;
   settings.space = space;
+  settings.latency = latency;
   Checker check("");
   if (budget != nullptr) {
     settings.budget = *budget;
-    ResolveBudget(&settings.budget, check);
+    ResolveBudget(&settings.budget, settings.latency, check);
   }
   ResolveSpace(&settings.space, check);
   AMC_RETURN_IF_ERROR(check.status());
@@ -243,11 +269,22 @@ std::string SpecHash(const v1::JobSpec& spec) {
   return Sha256Hex(bytes);
 }
 
-EnvOptions ToEnvOptions(const v1::Budget& budget, const v1::SpaceSpec& space) {
+EnvironmentSettings SettingsOf(const v1::JobSpec& spec) {
+  return {.budget = spec.budget(), .space = spec.space(), .latency = spec.latency()};
+}
+
+EnvOptions ToEnvOptions(const EnvironmentSettings& settings) {
+  const v1::Budget& budget = settings.budget;
+  const v1::SpaceSpec& space = settings.space;
   EnvOptions options;
-  options.resource = budget.resource() == v1::RESOURCE_PARAMS ? Resource::kParams : Resource::kMacs;
-  options.target_ratio = budget.target_case() == v1::Budget::kRatio ? budget.ratio() : 0;
-  options.target_absolute = budget.target_case() == v1::Budget::kAbsolute ? budget.absolute() : 0;
+  const auto target = [](const auto& bound) {
+    return BudgetTarget{.resource = static_cast<Resource>(bound.resource()),
+                        .ratio = bound.has_ratio() ? bound.ratio() : 0,
+                        .absolute = bound.has_absolute() ? bound.absolute() : 0};
+  };
+  options.budget.clear();
+  if (budget.resource() != v1::RESOURCE_UNSPECIFIED) options.budget.push_back(target(budget));
+  for (const v1::BudgetBound& bound : budget.also()) options.budget.push_back(target(bound));
   options.land_on_budget = budget.land();
   options.min_preserve_ratio = space.min_preserve_ratio();
   options.channel_multiple = space.channel_multiple();

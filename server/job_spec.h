@@ -25,15 +25,19 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec);
 struct EnvironmentSettings {
   v1::Budget budget;  // resolved; without a target: no budget
   v1::SpaceSpec space;
+  v1::LatencySpec latency;
 };
 absl::StatusOr<EnvironmentSettings> ResolveEnvironment(const v1::Budget* budget,
-                                                       const v1::SpaceSpec& space);
+                                                       const v1::SpaceSpec& space,
+                                                       const v1::LatencySpec& latency);
 
 // sha256 of a spec.
 std::string SpecHash(const v1::JobSpec& spec);
 
 // Below: of resolved specs.
-EnvOptions ToEnvOptions(const v1::Budget& budget, const v1::SpaceSpec& space);
+EnvironmentSettings SettingsOf(const v1::JobSpec& spec);
+// But for the latency table itself.
+EnvOptions ToEnvOptions(const EnvironmentSettings& settings);
 // `reward_images` is how many a full evaluation measures; 0 where that is not known.
 SearchOptions ToSearchOptions(const v1::JobSpec& spec, int64_t reward_images);
 ExecOptions ToExecOptions(const v1::EvaluationSpec& evaluation);

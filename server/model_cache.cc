@@ -48,12 +48,13 @@ absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string
   return shared;
 }
 
-absl::Status ModelCache::DecideResidualPath(const std::string& digest, const v1::Budget& budget,
-                                            v1::SpaceSpec& space) {
+absl::Status ModelCache::DecideResidualPath(const std::string& digest,
+                                            EnvironmentSettings& settings) {
+  v1::SpaceSpec& space = settings.space;
   if (space.residual_path() != v1::RESIDUAL_PATH_UNSPECIFIED) return absl::OkStatus();
   AMC_RETURN_IF_ERROR(Model(digest).status());
   space.set_residual_path(v1::RESIDUAL_PATH_KEEP);
-  const absl::Status kept = MakeEnvironment(digest, budget, space).status();
+  const absl::Status kept = MakeEnvironment(digest, settings).status();
   if (absl::IsOutOfRange(kept) || absl::IsFailedPrecondition(kept)) {
     space.set_residual_path(v1::RESIDUAL_PATH_PRUNE);
   }
@@ -61,20 +62,34 @@ absl::Status ModelCache::DecideResidualPath(const std::string& digest, const v1:
 }
 
 absl::StatusOr<std::unique_ptr<Environment>> ModelCache::MakeEnvironment(
-    const std::string& digest, const v1::Budget& budget, const v1::SpaceSpec& space) {
+    const std::string& digest, const EnvironmentSettings& settings) {
   const std::string key =
-      absl::StrCat(digest, "|", budget.SerializeAsString(), "|", space.SerializeAsString());
+      absl::StrCat(digest, "|", settings.budget.SerializeAsString(), "|",
+                   settings.space.SerializeAsString(), "|", settings.latency.SerializeAsString());
   {
     MutexLock lock(&mutex_);
     if (std::shared_ptr<const Environment> found = Find(environments_, key)) return found->Clone();
   }
   AMC_ASSIGN_OR_RETURN(const std::shared_ptr<const Graph> graph, Model(digest));
-  AMC_ASSIGN_OR_RETURN(std::shared_ptr<const Environment> made,
-                       AmcEnv::Create(*graph, ToEnvOptions(budget, space)));
+  EnvOptions options = ToEnvOptions(settings);
+  options.model = digest;
+  if (!settings.latency.table().empty()) {
+    AMC_ASSIGN_OR_RETURN(LatencyTable table, latency_tables_(settings.latency.table()));
+    options.latency = std::make_shared<const LatencyTable>(std::move(table));
+  }
+  AMC_ASSIGN_OR_RETURN(std::shared_ptr<const Environment> made, AmcEnv::Create(*graph, options));
   std::unique_ptr<Environment> fresh = made->Clone();
   MutexLock lock(&mutex_);
   Insert(environments_, key, made, kEnvironments);
   return fresh;
+}
+
+absl::StatusOr<LatencyModel> ModelCache::Latency(const std::string& digest,
+                                                 const std::string& table) {
+  AMC_ASSIGN_OR_RETURN(const std::shared_ptr<const Graph> graph, Model(digest));
+  AMC_ASSIGN_OR_RETURN(const Grouping grouping, BuildGroups(*graph));
+  AMC_ASSIGN_OR_RETURN(const LatencyTable times, latency_tables_(table));
+  return LatencyModel::Create(*graph, grouping, times, digest);
 }
 
 }  // namespace amc

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <string>
@@ -12,7 +13,10 @@
 #include "amc/v1/job.pb.h"
 #include "base/mutex.h"
 #include "env/amc_env.h"
+#include "env/cost/latency_model.h"
+#include "env/cost/latency_table.h"
 #include "env/graph/graph.h"
+#include "server/job_spec.h"
 #include "storage/artifact_store.h"
 
 namespace amc {
@@ -21,21 +25,28 @@ namespace amc {
 // needs.
 class ModelCache {
  public:
+  // By digest. NotFound.
+  using LatencyTables = std::function<absl::StatusOr<LatencyTable>(const std::string& digest)>;
+
   // `artifacts` must outlive the cache.
-  explicit ModelCache(const ArtifactStore* artifacts) : artifacts_(artifacts) {}
+  ModelCache(const ArtifactStore* artifacts, LatencyTables latency_tables)
+      : artifacts_(artifacts), latency_tables_(std::move(latency_tables)) {}
 
   // The weightless graph of an ONNX artifact. NotFound, DataLoss, or as ImportOnnx.
   absl::StatusOr<std::shared_ptr<const Graph>> Model(const std::string& digest);
 
-  // Where a resolved space leaves the residual path open: keeps it whole if the budget can be
+  // Where resolved settings leave the residual path open: keeps it whole if the budget can be
   // reached so. The measurements behind this stand in docs/architecture.md. Errors as Model.
-  absl::Status DecideResidualPath(const std::string& digest, const v1::Budget& budget,
-                                  v1::SpaceSpec& space);
+  absl::Status DecideResidualPath(const std::string& digest, EnvironmentSettings& settings);
 
-  // A fresh environment; budget and space are resolved. Errors as Model and AmcEnv::Create.
+  // A fresh environment of resolved settings. Errors as Model, AmcEnv::Create and, for its table,
+  // Latency.
   absl::StatusOr<std::unique_ptr<Environment>> MakeEnvironment(const std::string& digest,
-                                                               const v1::Budget& budget,
-                                                               const v1::SpaceSpec& space);
+                                                               const EnvironmentSettings& settings);
+
+  // What the pruned versions of a model take, by a table. Errors as Model; NotFound for a table
+  // that is not there, and as LatencyModel::Create.
+  absl::StatusOr<LatencyModel> Latency(const std::string& digest, const std::string& table);
 
  private:
   // A short list, newest first.
@@ -43,6 +54,7 @@ class ModelCache {
   using Recent = std::list<std::pair<std::string, std::shared_ptr<T>>>;
 
   const ArtifactStore* const artifacts_;
+  const LatencyTables latency_tables_;
   Mutex mutex_;
   Recent<const Graph> models_ ABSL_GUARDED_BY(mutex_);
   Recent<const Environment> environments_ ABSL_GUARDED_BY(mutex_);

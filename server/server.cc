@@ -27,8 +27,11 @@
 #include "server/environment_service.h"
 #include "server/job_manager.h"
 #include "server/job_service.h"
+#include "server/latency_service.h"
 #include "server/listen.h"
+#include "server/model_cache.h"
 #include "server/rpc/channel.h"
+#include "server/rpc/latency_convert.h"
 #include "server/stream_guard.h"
 #include "server/worker_service.h"
 #include "storage/artifact_store.h"
@@ -47,6 +50,14 @@ constexpr absl::Duration kWorkerHistory = absl::Hours(7 * 24);
 constexpr int kHandshakeTimeoutMs = 20'000;
 // A peer that has gone without a word is found out by pings.
 constexpr int kKeepaliveTimeMs = 60'000, kKeepaliveTimeoutMs = 20'000, kMinPingIntervalMs = 5'000;
+
+// Stored latency tables, by digest.
+ModelCache::LatencyTables TablesOf(Store* store) {
+  return [store](const std::string& digest) -> absl::StatusOr<LatencyTable> {
+    AMC_ASSIGN_OR_RETURN(const v1::LatencyTable table, store->GetLatencyTable(digest));
+    return FromProto(table);
+  };
+}
 
 }  // namespace
 
@@ -69,6 +80,7 @@ struct Server::Parts {
   std::unique_ptr<ArtifactServiceImpl> artifact_service;
   std::unique_ptr<EnvironmentServiceImpl> environment_service;
   std::unique_ptr<AdminServiceImpl> admin_service;
+  std::unique_ptr<LatencyServiceImpl> latency_service;
   std::unique_ptr<grpc::Server> server;
   absl::Notification stop;
   std::thread timer;
@@ -122,7 +134,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   parts->streams = std::make_unique<StreamGuard>(clock, options.max_streams, options.stream_idle);
   parts->environment_streams =
       std::make_unique<StreamGuard>(clock, options.max_streams, options.environment_idle);
-  parts->models = std::make_unique<ModelCache>(parts->artifacts.get());
+  parts->models =
+      std::make_unique<ModelCache>(parts->artifacts.get(), TablesOf(parts->store.get()));
   parts->board = std::make_unique<TaskBoard>(
       parts->store.get(), &parts->hub, clock,
       TaskBoardOptions{.lease_term = options.lease_term, .backoff = options.backoff});
@@ -154,6 +167,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   parts->environment_service = std::make_unique<EnvironmentServiceImpl>(
       parts->models.get(), parts->environment_streams.get(), clock, options.max_environments,
       options.environment_idle);
+  parts->latency_service = std::make_unique<LatencyServiceImpl>(parts->store.get(), clock);
 
   // Leases that were open when the last server went get a fresh term, so that their workers can
   // take them up by heartbeat.
@@ -182,6 +196,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   builder.RegisterService(parts->artifact_service.get());
   builder.RegisterService(parts->environment_service.get());
   builder.RegisterService(parts->admin_service.get());
+  builder.RegisterService(parts->latency_service.get());
   parts->server = builder.BuildAndStart();
   if (parts->server == nullptr) {
     parts->jobs->Shutdown();

@@ -108,14 +108,21 @@ absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
   if (!pack.ok()) return AtField(pack.status(), "spec.data");
   AMC_RETURN_IF_ERROR(CheckFit(**graph, **pack));
 
-  AMC_RETURN_IF_ERROR(
-      models.DecideResidualPath(model, job.spec().budget(), *job.mutable_spec()->mutable_space()));
-  absl::StatusOr<std::unique_ptr<Environment>> env =
-      models.MakeEnvironment(model, job.spec().budget(), job.spec().space());
+  if (std::string& table = *job.mutable_spec()->mutable_latency()->mutable_table();
+      !table.empty()) {
+    const absl::StatusOr<v1::LatencyTableInfo> info = store.FindLatencyTable(table);
+    if (!info.ok()) return AtField(info.status(), "spec.latency.table");
+    table = info->digest();
+    AMC_RETURN_IF_ERROR(AtField(models.Latency(model, table).status(), "spec.latency.table"));
+  }
+  EnvironmentSettings settings = SettingsOf(job.spec());
+  AMC_RETURN_IF_ERROR(models.DecideResidualPath(model, settings));
+  *job.mutable_spec()->mutable_space() = settings.space;
+  absl::StatusOr<std::unique_ptr<Environment>> env = models.MakeEnvironment(model, settings);
   if (!env.ok()) return AtField(env.status(), EnvironmentField(env.status()));
   const CostModel& costs = (*env)->cost_model();
   *job.mutable_original_cost() = ToProto(costs.Evaluate(costs.channels()));
-  if (job.spec().has_budget()) job.set_budget_limit((*env)->budget());
+  if (job.spec().has_budget()) job.set_budget_limit((*env)->bounds()[0].limit);
 
   absl::StatusOr<std::unique_ptr<Search>> search = Search::Create(
       *std::move(env), ToSearchOptions(job.spec(), RewardImages(job.spec(), **pack)));

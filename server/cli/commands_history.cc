@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "server/cli/budget_text.h"
 #include "server/cli/checks.h"
 #include "server/cli/commands.h"
 #include "server/cli/exit_status.h"
@@ -184,11 +185,50 @@ Action DefineHistory(CLI::App& app) {
 
 struct BestArgs {
   JobSourceFlags source;
-  std::string policy;
+  std::string policy, resource, latency_table;
+  bool pareto = false;
   bool json = false;
 };
 
+// What quality can be had at which cost: a line for every candidate that no other beats.
+absl::Status Pareto(const BestArgs& args) {
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source, JobSource::Open(args.source));
+  v1::GetParetoRequest request;
+  request.set_job(source->job());
+  request.set_latency_table(args.latency_table);
+  if (!args.resource.empty()) {
+    AMC_ASSIGN_OR_RETURN(const v1::BudgetBound bound, ParseBudget(args.resource + "=1"));
+    request.set_resource(bound.resource());
+  }
+  Client& client = source->client();
+  AMC_ASSIGN_OR_RETURN(const v1::GetParetoResponse front,
+                       client.Call(client.jobs(), &v1::JobService::Stub::GetPareto, request));
+  if (args.json) {
+    PrintJson(front);
+    return absl::OkStatus();
+  }
+  Table table({{"episode", Align::kRight},
+               {ResourceTitle(front.resource()), Align::kRight},
+               {"of the original", Align::kRight},
+               {"reward", Align::kRight},
+               {"top-1", Align::kRight},
+               {"KL", Align::kRight}});
+  for (const v1::ParetoPoint& point : front.points()) {
+    const v1::Episode& episode = point.episode();
+    table.AddRow({absl::StrCat(episode.number()), AmountOf(front.resource(), point.cost()),
+                  Percent(point.ratio()), absl::StrFormat("%.4f", episode.reward()),
+                  Percent(episode.measurement().top1(), 2),
+                  absl::StrFormat("%.4f", episode.measurement().kl())});
+  }
+  std::fputs(table.ToString().c_str(), stdout);
+  return absl::OkStatus();
+}
+
 absl::Status Best(const BestArgs& args) {
+  if (args.pareto) return Pareto(args);
+  if (!args.resource.empty() || !args.latency_table.empty()) {
+    return UsageError("--resource and --latency-table are of --pareto");
+  }
   if (!args.policy.empty()) AMC_RETURN_IF_ERROR(CheckOutputFile(args.policy));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source, JobSource::Open(args.source));
   Client& client = source->client();
@@ -218,7 +258,15 @@ absl::Status Best(const BestArgs& args) {
 Action DefineBest(CLI::App& app) {
   const auto args = std::make_shared<BestArgs>();
   AddJobSourceFlags(app, args->source);
-  app.add_option("--policy", args->policy, "Write its policy file here");
+  auto* policy = app.add_option("--policy", args->policy, "Write its policy file here");
+  app.add_flag("--pareto", args->pareto,
+               "Instead: the candidates of which no other is as good and cheaper")
+      ->excludes(policy);
+  app.add_option("--resource", args->resource,
+                 "Of --pareto: what is dear; default what the budget is on")
+      ->check(OneOf(*v1::Resource_descriptor()));
+  app.add_option("--latency-table", args->latency_table,
+                 "Of --pareto: the digest of the table that predicts latency; default the job's");
   app.add_flag("--json", args->json, "Print the answer as JSON");
   return [args] { return Best(*args); };
 }

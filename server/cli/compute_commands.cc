@@ -313,6 +313,46 @@ absl::Status CheckDataPack(const DataPackArgs& args) {
   return CheckOutputFile(args.output);
 }
 
+void AddLutBuild(CLI::App& app, LutBuildArgs& args) {
+  app.add_option("MODEL", args.model, "An ONNX network")->required();
+  app.add_option("-o,--output", args.output,
+                 "The table, as CSV; one of the same setting that is there already is extended")
+      ->required();
+  app.add_option("--runtime", args.runtime, "libtorch, onnxruntime or opencv")
+      ->check(CLI::IsMember({"libtorch", "onnxruntime", "opencv"}))
+      ->capture_default_str();
+  app.add_option("--threads", args.threads, "Threads of the runtime")
+      ->check(WholeBetween(1, 1024))
+      ->capture_default_str();
+  app.add_option("--batch", args.batch, "Images run at once")
+      ->check(WholeBetween(1, 65536))
+      ->capture_default_str();
+  app.add_option("--tolerance", args.tolerance,
+                 "To which times are measured: the standard error of a median, relative to it")
+      ->check(Between(0.001, 0.5))
+      ->capture_default_str();
+  app.add_option("--channel-multiple", args.channel_multiple,
+                 "Measure multiples of it, for searches with the same --channel-multiple; with 8 a "
+                 "table takes less time, and predicts better")
+      ->check(WholeBetween(1, 1024))
+      ->capture_default_str();
+  app.add_option("--points", args.points, "Channel counts that a layer is measured at, at most")
+      ->check(WholeBetween(2, 64))
+      ->capture_default_str();
+  app.add_option("--networks", args.networks, "Whole pruned networks that the table is fitted to")
+      ->check(WholeBetween(3, 1000))
+      ->capture_default_str();
+  app.add_option("--unseen", args.unseen, "Further ones that say how far off it is")
+      ->check(WholeBetween(1, 1000))
+      ->capture_default_str();
+  app.add_option("--seed", args.seed, "Seed of the networks and of the order of measuring")
+      ->check(Seed())
+      ->capture_default_str();
+  app.add_flag("--json", args.json, "Print what the table is as JSON");
+}
+
+absl::Status CheckLutBuild(const LutBuildArgs& args) { return CheckOutputFile(args.output); }
+
 absl::Status CheckServe(const ServeArgs& args) {
   if (3 * args.heartbeat <= args.lease_term) return absl::OkStatus();
   return UsageError(absl::StrCat("--heartbeat ", absl::FormatDuration(args.heartbeat),
@@ -349,6 +389,9 @@ std::vector<Command> ComputeCommands(const ComputeHandlers& handlers) {
            "amc data pack --images cifar10/ --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 -o "
            "cifar.pack",
            handlers.data_pack, AddDataPack, CheckDataPack),
+      Make("lut build", "Measure a network's layers on a runtime of this machine",
+           "amc lut build resnet56.onnx --runtime onnxruntime -o table.csv", handlers.lut_build,
+           AddLutBuild, CheckLutBuild),
       Make("serve", "Run the server", "amc serve --data-folder /var/lib/amc --disk-quota 200G",
            handlers.serve, AddServe, CheckServe),
       Make("worker", "Measure candidates for a server; starts again after a crash",

@@ -57,6 +57,18 @@ struct SourceFlags {
   std::vector<float> mean, deviation;  // empty: measured on the training images
 };
 
+struct LutBuildArgs {
+  std::string model, output;
+  std::string runtime = "libtorch";
+  int64_t threads = 1, batch = 1;
+  double tolerance = 0.02;
+  int64_t channel_multiple = 1;
+  int64_t points = 14;                // of an axis of a layer's grid, at most
+  int64_t networks = 12, unseen = 8;  // whole networks to fit to and to judge by
+  uint64_t seed = 0;
+  bool json = false;
+};
+
 struct TrainArgs {
   int threads = 0;  // 0: every core this process may use
   std::string device = "cpu";
@@ -109,6 +121,7 @@ struct ComputeHandlers {
   std::function<absl::Status(const TrainArgs&)> train;
   std::function<absl::Status(const TrainArgs&)> finetune;
   std::function<absl::Status(const DataPackArgs&)> data_pack;
+  std::function<absl::Status(const LutBuildArgs&)> lut_build;
   std::function<absl::Status(const ServeArgs&)> serve;
   std::function<absl::Status(const WorkerArgs&)> worker;
 };

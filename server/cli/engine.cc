@@ -123,6 +123,7 @@ ComputeHandlers ExecHandlers(int argc, char** argv) {
       .train = [=](const TrainArgs& args) { return exec(args.threads); },
       .finetune = [=](const TrainArgs& args) { return exec(args.threads); },
       .data_pack = [=](const DataPackArgs&) { return exec(1); },
+      .lut_build = [=](const LutBuildArgs& args) { return exec(static_cast<int>(args.threads)); },
       .serve = [=](const ServeArgs&) { return exec(1); },
       .worker = [=](const WorkerArgs& args) { return exec(args.threads); },
   };

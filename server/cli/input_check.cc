@@ -16,6 +16,7 @@
 #include "base/status_macros.h"
 #include "env/graph/onnx_import.h"
 #include "server/cli/exit_status.h"
+#include "server/cli/latency_file.h"
 
 namespace amc {
 namespace {
@@ -84,6 +85,9 @@ absl::StatusOr<PackSummary> ReadPackSummary(const std::string& path) {
 
 absl::Status CheckInputs(const v1::JobSpec& spec) {
   if (!IsSha256Hex(spec.model())) AMC_RETURN_IF_ERROR(LoadOnnx(spec.model()).status());
+  if (NamesLatencyFile(spec)) {
+    AMC_RETURN_IF_ERROR(ReadLatencyFile(spec.latency().table()).status());
+  }
   if (IsSha256Hex(spec.data())) return absl::OkStatus();
   AMC_ASSIGN_OR_RETURN(const PackSummary pack, ReadPackSummary(spec.data()));
   const v1::EvaluationSpec& evaluation = spec.evaluation();

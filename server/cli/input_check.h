@@ -19,8 +19,8 @@ struct PackSummary {
 // follow. Labels and preprocessing are for the server to check.
 absl::StatusOr<PackSummary> ReadPackSummary(const std::string& path);
 
-// Imports the model and reads the pack's header where `spec` names files; a note on stderr says
-// where it asks for more images than there are.
+// Imports the model, and reads the pack's header and the latency table, where `spec` names files; a
+// note on stderr says where it asks for more images than there are.
 absl::Status CheckInputs(const v1::JobSpec& spec);
 
 }  // namespace amc

@@ -13,11 +13,14 @@
 #include "absl/strings/strip.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "server/cli/budget_text.h"
 #include "server/cli/checks.h"
 #include "server/cli/exit_status.h"
 #include "server/cli/job_field.h"
 #include "server/cli/job_template.h"
 #include "server/cli/json.h"
+#include "server/cli/latency_file.h"
+#include "server/rpc/latency_convert.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {
@@ -37,9 +40,12 @@ std::string NameOfField(const std::string& field, const JobFlags& flags, const v
   const Row rows[] = {
       {"name", "--name", !flags.name.empty()},
       {"budget", flags.budget_absolute ? "--budget-absolute" : "--budget",
-       flags.budget || flags.budget_absolute},
-      {"budget.ratio", "--budget", flags.budget.has_value()},
-      {"budget.absolute", "--budget-absolute", flags.budget_absolute.has_value()},
+       !flags.budget.empty() || flags.budget_absolute},
+      {"budget.ratio", "--budget", !flags.budget.empty()},
+      {"budget.absolute", flags.budget_absolute ? "--budget-absolute" : "--budget",
+       flags.budget_absolute || !flags.budget.empty()},
+      {"budget.also", "--budget", !flags.budget.empty()},
+      {"latency.table", "--latency-table", true},
       {"budget.resource", "--resource", flags.resource.has_value()},
       {"search.agent", "--agent", flags.agent.has_value()},
       {"search.episodes", "--episodes", flags.episodes.has_value()},
@@ -110,6 +116,34 @@ absl::StatusOr<v1::Policy> ReadPolicy(const std::string& path) {
   return policy;
 }
 
+// The first --budget is the budget, those that follow are bounds beside it.
+absl::Status SetBudget(const JobFlags& flags, v1::Budget& budget) {
+  if (flags.budget.size() > 1 && flags.resource.has_value()) {
+    return UsageError("--resource with several --budget: write --budget RESOURCE=TARGET");
+  }
+  budget.clear_also();
+  for (size_t i = 0; i < flags.budget.size(); ++i) {
+    AMC_ASSIGN_OR_RETURN(v1::BudgetBound bound, ParseBudget(flags.budget[i]));
+    if (i > 0) {
+      if (bound.resource() == v1::RESOURCE_UNSPECIFIED) bound.set_resource(v1::RESOURCE_MACS);
+      *budget.add_also() = bound;
+      continue;
+    }
+    if (bound.resource() != v1::RESOURCE_UNSPECIFIED) {
+      if (flags.resource.has_value()) {
+        return UsageError("--resource beside --budget RESOURCE=TARGET: give one of them");
+      }
+      budget.set_resource(bound.resource());
+    }
+    if (bound.has_ratio()) {
+      budget.set_ratio(bound.ratio());
+    } else {
+      budget.set_absolute(bound.absolute());
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<std::string> KnownAgents() {
@@ -129,15 +163,20 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
   };
   app.add_option("--data", flags.data, "Data pack (amc data pack), or its digest");
   app.add_option("--name", flags.name, "A name for people; default the model's");
-  auto* ratio = app.add_option("--budget", flags.budget,
-                               "What the result may cost, as a ratio of the original's cost: 0.5 "
-                               "halves it")
-                    ->check(Share());
+  auto* ratio =
+      app.add_option("--budget", flags.budget,
+                     "What the result may cost: a ratio of the original's MACs (0.5 halves "
+                     "them), or of another resource (params=0.5), or an amount "
+                     "(latency=20ms, model_bytes=1M, memory=512K); may be repeated")
+          ->allow_extra_args(false)
+          ->check(BudgetText());
   app.add_option("--budget-absolute", flags.budget_absolute, "The same as a number")
       ->check(AtLeast(1))
       ->excludes(ratio);
   app.add_option("--resource", flags.resource, "What the budget is on; default macs")
       ->check(OneOf(*v1::Resource_descriptor()));
+  app.add_option("--latency-table", flags.latency_table,
+                 "What latency is predicted from: a file of a table (`amc lut`) or a digest");
   app.add_flag("--no-land", flags.no_land, "Let candidates stay below the budget");
   app.add_option("--agent", flags.agent, defaulting("What draws candidates", search.agent()))
       ->check(CLI::IsMember(KnownAgents()));
@@ -251,7 +290,6 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   if (!flags.data.empty()) spec.set_data(flags.data);
   if (!flags.name.empty()) spec.set_name(flags.name);
   std::vector<std::string> assignments;
-  Collect(assignments, "budget.ratio", flags.budget);
   Collect(assignments, "budget.absolute", flags.budget_absolute);
   Collect(assignments, "budget.resource", flags.resource);
   Collect(assignments, "search.agent", flags.agent);
@@ -293,6 +331,8 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   for (const std::string& assignment : assignments) {
     AMC_RETURN_IF_ERROR(SetField(assignment, spec));
   }
+  if (!flags.budget.empty()) AMC_RETURN_IF_ERROR(SetBudget(flags, *spec.mutable_budget()));
+  if (!flags.latency_table.empty()) spec.mutable_latency()->set_table(flags.latency_table);
   if (!flags.start_policy.empty()) {
     AMC_ASSIGN_OR_RETURN(*spec.mutable_search()->mutable_evolution()->mutable_start_policy(),
                          ReadPolicy(flags.start_policy));
@@ -342,6 +382,15 @@ absl::Status UploadInputs(Client& client, v1::JobSpec& spec) {
   }
   if (!IsSha256Hex(spec.data())) {
     AMC_ASSIGN_OR_RETURN(*spec.mutable_data(), client.Upload(spec.data(), v1::ARTIFACT_KIND_DATA));
+  }
+  if (NamesLatencyFile(spec)) {
+    v1::ImportLatencyTableRequest request;
+    AMC_ASSIGN_OR_RETURN(const LatencyTable table, ReadLatencyFile(spec.latency().table()));
+    *request.mutable_table() = ToProto(table);
+    AMC_ASSIGN_OR_RETURN(
+        const v1::LatencyTableInfo info,
+        client.Call(client.latency(), &v1::LatencyService::Stub::ImportLatencyTable, request));
+    spec.mutable_latency()->set_table(info.digest());
   }
   return absl::OkStatus();
 }

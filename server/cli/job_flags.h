@@ -21,7 +21,7 @@ namespace amc {
 struct JobFlags {
   std::string file;  // a job file; may be empty
   std::string model, data, name;
-  std::optional<double> budget;
+  std::vector<std::string> budget;  // as ParseBudget reads them: all of them hold
   std::optional<int64_t> budget_absolute;
   std::optional<std::string> resource, agent, metric, reward, criterion, reconstruction, device;
   std::optional<uint64_t> seed;
@@ -32,6 +32,7 @@ struct JobFlags {
   std::vector<std::string> frozen, learn_from;
   std::optional<std::string> residual_path, runtime, start;
   std::string start_policy;           // a policy file
+  std::string latency_table;          // a file, or a digest
   std::vector<std::string> settings;  // FIELD=VALUE
   bool no_land = false, bf16 = false, allow_weak_baseline = false, no_reuse = false;
 };
@@ -51,8 +52,8 @@ std::vector<std::string> KnownAgents();
 absl::Status InTermsOfFlags(const absl::Status& status, const JobFlags& flags,
                             const v1::JobSpec& local);
 
-// Uploads model and data where the spec names files, and puts their digests in their place; names
-// the job after the model's file if it has no name.
+// Uploads model, data and latency table where the spec names files, and puts their digests in their
+// place; names the job after the model's file if it has no name.
 absl::Status UploadInputs(Client& client, v1::JobSpec& spec);
 
 }  // namespace amc

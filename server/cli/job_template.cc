@@ -25,9 +25,11 @@ constexpr char kTemplate[] =
   "model": $MODEL,
   "data": $DATA,
   "budget": {
-    // RESOURCE_MACS or RESOURCE_PARAMS
+    // RESOURCE_MACS, _PARAMS, _ACTIVATION_BYTES, _MODEL_BYTES or _LATENCY (nanoseconds; a latency budget
+    // needs "latency": {"table": ...}, a file of `amc lut build` or a digest)
     "resource": "RESOURCE_MACS",
-    // Of the original's cost; or "absolute": a number.
+    // Of the original's cost; or "absolute": a number. Further bounds, all of which hold:
+    // "also": [{"resource": "RESOURCE_PARAMS", "ratio": 0.5}]
     "ratio": 0.5,
     // Use the budget up: clamp from below too.
     "land": true

@@ -69,6 +69,9 @@ absl::StatusOr<v1::JobSpec> ReadJobFile(const std::string& path) {
                                "`amc init MODEL` writes a job file with every field explained."));
   spec.set_model(ResolvePath(spec.model(), path));
   spec.set_data(ResolvePath(spec.data(), path));
+  if (spec.has_latency()) {
+    spec.mutable_latency()->set_table(ResolvePath(spec.latency().table(), path));
+  }
   return spec;
 }
 

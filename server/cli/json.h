@@ -23,8 +23,9 @@ void PrintJson(const google::protobuf::Message& message);
 // and parse errors keep their line.
 std::string StripCommentLines(absl::string_view text);
 
-// A job file: a v1.JobSpec as JSON with comment lines; `model` and `data` may be paths, relative to
-// the file's folder. InvalidArgument names the file and the unknown field or bad value.
+// A job file: a v1.JobSpec as JSON with comment lines; `model`, `data` and `latency.table` may be
+// paths, relative to the file's folder. InvalidArgument names the file and the unknown field or bad
+// value.
 absl::StatusOr<v1::JobSpec> ReadJobFile(const std::string& path);
 
 // A policy file: {"keep": {"GROUP": count, ...}}; errors as ReadJobFile.

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "server/cli/budget_text.h"
 #include "server/cli/format.h"
 #include "server/cli/table.h"
 
@@ -69,6 +70,12 @@ std::string ResultText(const v1::Job& job) {
   table.AddRow({"file size", HumanBytes(result.original_bytes()),
                 HumanBytes(result.compressed_bytes()),
                 CountRatio(result.compressed_bytes(), result.original_bytes())});
+  for (const v1::ResourceUse& use : result.uses()) {
+    if (use.resource() == v1::RESOURCE_MACS || use.resource() == v1::RESOURCE_PARAMS) continue;
+    table.AddRow({ResourceTitle(use.resource()), AmountOf(use.resource(), use.original()),
+                  AmountOf(use.resource(), use.compressed()),
+                  CountRatio(use.compressed(), use.original())});
+  }
   table.AddRow({"test accuracy, top-1", Percent(before.top1(), 2), Percent(after.top1(), 2),
                 Points(after.top1(), before.top1())});
   table.AddRow({"measured latency, 1 image",

@@ -42,7 +42,7 @@ class StagedRun {
   absl::Status Work() {
     AMC_RETURN_IF_ERROR(CheckStages(args_.stages));
     JobFlags flags = args_.job;
-    flags.budget = args_.stages.front();
+    flags.budget = {RoundTrip(args_.stages.front())};
     AMC_ASSIGN_OR_RETURN(const v1::JobSpec local, MakeJobSpec(flags));
     AMC_RETURN_IF_ERROR(CheckBeforeStart(local));
     AMC_RETURN_IF_ERROR(server_.Start());

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
                                                              .train = amc::RunTrain,
                                                              .finetune = amc::RunFinetune,
                                                              .data_pack = amc::RunDataPack,
+                                                             .lut_build = amc::RunLutBuild,
                                                              .serve = amc::RunServe,
                                                              .worker = amc::RunWorkerProcess});
   commands.push_back({"check-device", "Say whether there is such a device here",

@@ -13,7 +13,7 @@ class EpisodeToProtoTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(EpisodeToProtoTest, EveryStepHasItsOwnGroupsActionAndObservation) {
   const Graph graph = *BuildNetwork("resnet20", {.height = 8, .width = 8, .weightless = true});
-  EnvOptions options{.target_ratio = 0.6, .keep_residual = true};
+  EnvOptions options{.budget = {{.ratio = 0.6}}, .keep_residual = true};
   {
     const auto all = *AmcEnv::Create(graph, {});
     options.frozen = {all->grouping().groups[2].name};

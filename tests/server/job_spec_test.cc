@@ -138,9 +138,28 @@ TEST(JobSpecTest, WantsAWeighingRewardWithoutABudget) {
   const absl::StatusOr<v1::JobSpec> resolved = ResolveJobSpec(spec);
   ASSERT_TRUE(resolved.ok()) << resolved.status();
   EXPECT_FALSE(resolved->has_budget());
-  EXPECT_EQ(ToEnvOptions(resolved->budget(), resolved->space()).target_ratio, 0);
+  EXPECT_TRUE(ToEnvOptions(SettingsOf(*resolved)).budget.empty());
   spec.mutable_budget();  // there, but without a target
   EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.budget"));
+}
+
+TEST(JobSpecTest, SeveralBoundsAreOnDifferentResources) {
+  v1::JobSpec spec = Minimal();
+  v1::BudgetBound* const bound = spec.mutable_budget()->add_also();
+  EXPECT_THAT(BadFields(spec),
+              UnorderedElementsAre("spec.budget.also[0]", "spec.budget.also[0].resource"));
+  bound->set_ratio(0.5);
+  bound->set_resource(v1::RESOURCE_MACS);
+  EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.budget.also[0].resource"));
+  bound->set_resource(v1::RESOURCE_LATENCY);
+  EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.latency.table"));
+  spec.mutable_latency()->set_table(std::string(64, 'a'));
+  const absl::StatusOr<v1::JobSpec> resolved = ResolveJobSpec(spec);
+  ASSERT_TRUE(resolved.ok()) << resolved.status();
+  const EnvOptions env = ToEnvOptions(SettingsOf(*resolved));
+  ASSERT_EQ(env.budget.size(), 2U);
+  EXPECT_EQ(env.budget[1].resource, Resource::kLatency);
+  EXPECT_EQ(env.budget[1].ratio, 0.5);
 }
 
 TEST(JobSpecTest, ListsTheAgentsThatThereAre) {
@@ -171,9 +190,10 @@ TEST(JobSpecTest, TurnsIntoTheCoresSettings) {
   spec.mutable_evaluation()->set_reconstruction(v1::RECONSTRUCTION_STRONG);
   spec.mutable_evaluation()->set_precision(v1::PRECISION_BF16);
   const v1::JobSpec resolved = *ResolveJobSpec(spec);
-  const EnvOptions env = ToEnvOptions(resolved.budget(), resolved.space());
-  EXPECT_EQ(env.resource, Resource::kParams);
-  EXPECT_EQ(env.target_absolute, 1234);
+  const EnvOptions env = ToEnvOptions(SettingsOf(resolved));
+  ASSERT_EQ(env.budget.size(), 1U);
+  EXPECT_EQ(env.budget[0].resource, Resource::kParams);
+  EXPECT_EQ(env.budget[0].absolute, 1234);
   EXPECT_EQ(env.channel_multiple, 8);
   EXPECT_EQ(env.frozen, std::vector<std::string>{"conv1"});
   EXPECT_TRUE(env.keep_residual);

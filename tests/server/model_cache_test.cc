@@ -16,7 +16,10 @@ class ResidualPathTest : public testing::Test {
  protected:
   void SetUp() override {
     artifacts_ = *ArtifactStore::Open(folder_.path() + "/artifacts");
-    models_ = std::make_unique<ModelCache>(artifacts_.get());
+    models_ = std::make_unique<ModelCache>(
+        artifacts_.get(), [](const std::string& table) -> absl::StatusOr<LatencyTable> {
+          return absl::NotFoundError(table);
+        });
     digest_ = *artifacts_->Put(*ExportOnnx(*BuildNetwork("resnet20", {.height = 8, .width = 8})));
   }
 
@@ -25,13 +28,12 @@ class ResidualPathTest : public testing::Test {
     budget.set_ratio(ratio);
     v1::SpaceSpec space;
     space.set_residual_path(wanted);
-    return *ResolveEnvironment(&budget, space);
+    return *ResolveEnvironment(&budget, space, {});
   }
 
   v1::ResidualPath Decide(double ratio, v1::ResidualPath wanted = v1::RESIDUAL_PATH_UNSPECIFIED) {
     EnvironmentSettings settings = Settings(ratio, wanted);
-    const absl::Status status =
-        models_->DecideResidualPath(digest_, settings.budget, settings.space);
+    const absl::Status status = models_->DecideResidualPath(digest_, settings);
     EXPECT_TRUE(status.ok()) << status;
     return settings.space.residual_path();
   }
@@ -59,7 +61,7 @@ TEST_F(ResidualPathTest, KeptGroupsAreNotAskedAbout) {
   for (const auto& [wanted, steps] :
        {std::pair(v1::RESIDUAL_PATH_KEEP, 9), std::pair(v1::RESIDUAL_PATH_PRUNE, 12)}) {
     const EnvironmentSettings settings = Settings(0.5, wanted);
-    const auto env = models_->MakeEnvironment(digest_, settings.budget, settings.space);
+    const auto env = models_->MakeEnvironment(digest_, settings);
     ASSERT_TRUE(env.ok()) << env.status();
     EXPECT_EQ((*env)->num_steps(), static_cast<size_t>(steps));
   }
@@ -67,16 +69,14 @@ TEST_F(ResidualPathTest, KeptGroupsAreNotAskedAbout) {
 
 TEST_F(ResidualPathTest, TargetOutOfReachIsRefusedWithTheSmallestOfAll) {
   EnvironmentSettings settings = Settings(1e-3, v1::RESIDUAL_PATH_UNSPECIFIED);
-  ASSERT_TRUE(models_->DecideResidualPath(digest_, settings.budget, settings.space).ok());
+  ASSERT_TRUE(models_->DecideResidualPath(digest_, settings).ok());
   EXPECT_EQ(settings.space.residual_path(), v1::RESIDUAL_PATH_PRUNE);
-  EXPECT_TRUE(absl::IsOutOfRange(
-      models_->MakeEnvironment(digest_, settings.budget, settings.space).status()));
+  EXPECT_TRUE(absl::IsOutOfRange(models_->MakeEnvironment(digest_, settings).status()));
 }
 
 TEST_F(ResidualPathTest, NamesAModelThatIsNotThere) {
   EnvironmentSettings settings = Settings(0.5, v1::RESIDUAL_PATH_UNSPECIFIED);
-  EXPECT_TRUE(absl::IsNotFound(
-      models_->DecideResidualPath(std::string(64, '0'), settings.budget, settings.space)));
+  EXPECT_TRUE(absl::IsNotFound(models_->DecideResidualPath(std::string(64, '0'), settings)));
 }
 
 }  // namespace

@@ -234,7 +234,7 @@ TEST_F(WholeServerTest, WalksAnEnvironmentAsInProcess) {
     ASSERT_TRUE(status.ok()) << status.error_message();
   }
   EXPECT_EQ(made.features_size(), Observation::kSize);
-  const auto ours = *AmcEnv::Create(*ImportOnnx(TestModel()), {.target_ratio = 0.5});
+  const auto ours = *AmcEnv::Create(*ImportOnnx(TestModel()), {.budget = {{.ratio = 0.5}}});
   EXPECT_EQ(made.budget_limit(), ours->budget());
   ASSERT_EQ(made.groups_size(), static_cast<int>(ours->num_steps()));
 

@@ -101,7 +101,7 @@ TEST_F(JobFileTest, WhatAgentsAreToldReachesTheSpec) {
   JobFlags flags;
   flags.model = "/m";
   flags.data = "/d";
-  flags.budget = 0.5;
+  flags.budget = {"0.5"};
   flags.agent = "evolution";
   flags.probe_images = 100;
   flags.probe_ratios = 3;

@@ -120,7 +120,7 @@ TEST(JobFlagsTest, SharingOfWorkersReachesTheSpec) {
   JobFlags flags;
   flags.model = "m.onnx";
   flags.data = "d.pack";
-  flags.budget = 0.5;
+  flags.budget = {"0.5"};
   flags.priority = -3;
   flags.max_workers = 2;
   flags.memory_bytes = 8'000'000'000;
@@ -156,7 +156,7 @@ TEST(JobFlagsTest, AJobNeedsABudgetOrARewardThatWeighsCost) {
 
 TEST(JobFlagsTest, ErrorsOfTheServerNameFlagsAndFiles) {
   JobFlags flags;
-  flags.budget = 0.01;
+  flags.budget = {"0.01"};
   flags.file = "job.json";
   v1::JobSpec local;
   local.set_model("net.onnx");
