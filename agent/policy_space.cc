@@ -137,12 +137,13 @@ int64_t PolicyCursor::Delta(int32_t group, int32_t index) const {
 
 void PolicyCursor::Set(int32_t group, int32_t index) {
   if (choice_[group] == index) return;
-  cost_ += Delta(group, index);
   if (space_.function() != nullptr) {
     kept_[group] = space_.KeptAt(group, index);
     choice_[group] = index;
+    cost_ = space_.function()->Evaluate(kept_);
     return;
   }
+  cost_ += Delta(group, index);
   const int64_t change = space_.units(group, index) - space_.units(group, choice_[group]);
   const std::vector<int64_t>& pairs = space_.form().pairs[group];
   for (size_t h = 0; h < pairs.size(); ++h) {

@@ -49,8 +49,8 @@ class CostFunction {
   virtual ~CostFunction() = default;
   // `kept` has one count per group.
   virtual int64_t Evaluate(absl::Span<const int64_t> kept) const = 0;
-  // What Evaluate gives once `group` keeps `count`; `now` is Evaluate(kept). Faster than evaluating
-  // anew where an implementation knows which of its terms the group touches.
+  // What Evaluate gives once `group` keeps `count`, or one more; `now` is Evaluate(kept), or more.
+  // Faster than evaluating anew where an implementation knows which of its terms the group touches.
   virtual int64_t EvaluateChange(absl::Span<const int64_t> kept, int64_t now, int32_t group,
                                  int64_t count) const;
   // Whether keeping more of any group never costs less.

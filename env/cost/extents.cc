@@ -40,4 +40,12 @@ int64_t Extents::Length(Id id, absl::Span<const int64_t> kept) const {
   return length;
 }
 
+int64_t Extents::Weight(Id id, int32_t group) const {
+  const Extent& extent = extents_[static_cast<size_t>(id)];
+  for (int32_t e = extent.begin; e < extent.end; ++e) {
+    if (entries_[e].group == group) return entries_[e].weight;
+  }
+  return 0;
+}
+
 }  // namespace amc

@@ -29,7 +29,10 @@ class Extents {
   // `kept` has one count per group.
   int64_t Length(Id id, absl::Span<const int64_t> kept) const;
 
-  size_t size() const { return extents_.size(); }  // ids are 0 .. size() - 1
+  // By how much it grows with each channel that `group` keeps.
+  int64_t Weight(Id id, int32_t group) const;
+
+  size_t size() const { return extents_.size(); }                   // ids are 0 .. size() - 1
   absl::Span<const int64_t> channels() const { return channels_; }  // the groups' original counts
 
  private:

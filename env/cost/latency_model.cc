@@ -21,6 +21,10 @@ class LatencyFunction final : public CostFunction {
  public:
   explicit LatencyFunction(const LatencyModel& model) : model_(model) {}
   int64_t Evaluate(absl::Span<const int64_t> kept) const override { return model_.Evaluate(kept); }
+  int64_t EvaluateChange(absl::Span<const int64_t> kept, int64_t now, int32_t group,
+                         int64_t count) const override {
+    return model_.EvaluateChange(kept, now, group, count);
+  }
   bool monotone() const override { return false; }  // 33 channels may take longer than 40
 
  private:
@@ -155,6 +159,19 @@ absl::StatusOr<LatencyModel> LatencyModel::Create(const Graph& graph, const Grou
     result.grid_of_.push_back(kind.grid);
   }
 
+  for (size_t g = 0; g < extents.channels().size(); ++g) {
+    const auto group = static_cast<int32_t>(g);
+    Touched& touched = result.touched_.emplace_back();
+    for (size_t i = 0; i < layers.size(); ++i) {
+      if (extents.Weight(layers[i].in, group) + extents.Weight(layers[i].out, group) > 0) {
+        touched.layers.push_back(i);
+      }
+    }
+    for (const LatencyLayers::Traffic& traffic : result.layers_.traffic) {
+      touched.bytes += traffic.bytes * extents.Weight(traffic.extent, group);
+    }
+  }
+
   for (const LatencyFit& fit : table.fits) {
     if (fit.model == model) result.fit_ = fit;
     if (fit.model.empty() && result.fit_.model.empty()) result.fit_ = fit;
@@ -199,6 +216,27 @@ int64_t LatencyModel::Evaluate(absl::Span<const int64_t> kept) const {
   if (!(ns > 1)) return 1;
   constexpr int64_t kMost = int64_t{1} << 62;
   return ns < static_cast<double>(kMost) ? static_cast<int64_t>(ns) : kMost;
+}
+
+int64_t LatencyModel::EvaluateChange(absl::Span<const int64_t> kept, int64_t now, int32_t group,
+                                     int64_t count) const {
+  const Extents& extents = layers_.extents;
+  const Touched& touched = touched_[static_cast<size_t>(group)];
+  const int64_t more = count - kept[static_cast<size_t>(group)];
+  double layers_us = 0;
+  for (const size_t i : touched.layers) {
+    const LatencyLayer& layer = layers_.layers[i];
+    const Grid& grid = grids_[grid_of_[i]];
+    const int64_t in = extents.Length(layer.in, kept), out = extents.Length(layer.out, kept);
+    layers_us += grid.At(in + more * extents.Weight(layer.in, group),
+                         out + more * extents.Weight(layer.out, group)) -
+                 grid.At(in, out);
+  }
+  const double change_us =
+      fit_.layers * layers_us + fit_.byte_us * static_cast<double>(more * touched.bytes);
+  // `now` was rounded up, so this is not below the prediction.
+  const double ns = std::ceil(static_cast<double>(now) + change_us * 1e3 - 1e-6);
+  return std::max<int64_t>(1, std::llround(std::min(ns, 0x1p62)));
 }
 
 std::vector<LatencyModel::LayerTime> LatencyModel::Layers(absl::Span<const int64_t> kept) const {

@@ -30,6 +30,10 @@ class LatencyModel {
   // Nanoseconds per batch, rounded up; at least 1, at most 2^62. `kept` has one count per group.
   int64_t Evaluate(absl::Span<const int64_t> kept) const;
 
+  // CostFunction::EvaluateChange: looks up the layers that `group` touches alone.
+  int64_t EvaluateChange(absl::Span<const int64_t> kept, int64_t now, int32_t group,
+                         int64_t count) const;
+
   struct LayerTime {
     NodeId node = NodeId::kNone;
     int64_t in = 0, out = 0;
@@ -79,9 +83,16 @@ class LatencyModel {
   double SumOfLayers(const Lengths& lengths) const;
   int64_t BytesOf(const Lengths& lengths) const;
 
+  // What depends on a group: layers, and how many bytes other operators move per channel.
+  struct Touched {
+    std::vector<size_t> layers;
+    int64_t bytes = 0;
+  };
+
   LatencyLayers layers_;
-  std::vector<Grid> grids_;      // distinct kinds
-  std::vector<size_t> grid_of_;  // by layer
+  std::vector<Touched> touched_;  // by group
+  std::vector<Grid> grids_;       // distinct kinds
+  std::vector<size_t> grid_of_;   // by layer
   LatencyFit fit_;
 };
 

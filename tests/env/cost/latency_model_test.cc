@@ -171,6 +171,35 @@ TEST(LatencyModelTest, FunctionIsThePredictionAndNotMonotone) {
   EXPECT_GT(function->Evaluate({8}), function->Evaluate({16}));
 }
 
+// Exchanges ask for changes by the million: they must neither be slow nor below the truth.
+TEST(LatencyModelTest, AChangeIsThePredictionOrANanosecondMore) {
+  for (const char* name : {"resnet20", "mobilenetv2"}) {
+    const Graph graph = *BuildNetwork(name, {.weightless = true});
+    const Grouping grouping = *BuildGroups(graph);
+    LatencyTable table = RandomLatencyTable(*ListLatencyLayers(graph, grouping), 5);
+    table.fits = {{.layers = 1.07, .byte_us = 1e-5, .constant_us = 12.34}};
+    const LatencyModel model = *LatencyModel::Create(graph, grouping, table, "");
+    const std::unique_ptr<CostFunction> cost = model.Function();
+    Rng rng(6);
+    std::vector<int64_t> kept;
+    for (const PruneGroup& group : grouping.groups) {
+      kept.push_back(group.cells *
+                     (1 + static_cast<int64_t>(rng.Below(group.channels / group.cells))));
+    }
+    for (int i = 0; i < 3000; ++i) {
+      const auto g = static_cast<size_t>(rng.Below(kept.size()));
+      const PruneGroup& group = grouping.groups[g];
+      const int64_t count =
+          group.cells * (1 + static_cast<int64_t>(rng.Below(group.channels / group.cells)));
+      const int64_t changed =
+          cost->EvaluateChange(kept, cost->Evaluate(kept), static_cast<int32_t>(g), count);
+      kept[g] = count;
+      EXPECT_GE(changed, cost->Evaluate(kept)) << name << " group " << g;
+      EXPECT_LE(changed, cost->Evaluate(kept) + 1) << name << " group " << g;
+    }
+  }
+}
+
 TEST(LatencyModelTest, LayersThatTheTableLacksAreNotFound) {
   const Network net = Small();
   LatencyTable table = SmallTable();
