@@ -108,8 +108,8 @@ absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
   if (!pack.ok()) return AtField(pack.status(), "spec.data");
   AMC_RETURN_IF_ERROR(CheckFit(**graph, **pack));
 
-  if (std::string& table = *job.mutable_spec()->mutable_latency()->mutable_table();
-      !table.empty()) {
+  if (!job.spec().latency().table().empty()) {
+    std::string& table = *job.mutable_spec()->mutable_latency()->mutable_table();
     const absl::StatusOr<v1::LatencyTableInfo> info = store.FindLatencyTable(table);
     if (!info.ok()) return AtField(info.status(), "spec.latency.table");
     table = info->digest();

@@ -1,0 +1,157 @@
+// Jobs whose budget is on latency, and what is dear in their histories.
+#include <string>
+#include <vector>
+
+#include "amc/v1/latency.grpc.pb.h"
+#include "env/graph/onnx_import.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/rpc/latency_convert.h"
+#include "server/rpc/status_convert.h"
+#include "tests/env/latency_fixture.h"
+#include "tests/server/server_fixture.h"
+
+namespace amc {
+namespace {
+
+using ::testing::HasSubstr;
+
+class LatencyBudgetTest : public ServerTest {
+ protected:
+  void SetUp() override {
+    ServerTest::SetUp();
+    graph_ = *ImportOnnx(TestModel());
+  }
+
+  std::string Import(const LatencyTable& table) {
+    const auto stub = v1::LatencyService::NewStub(channel_);
+    v1::ImportLatencyTableRequest request;
+    *request.mutable_table() = ToProto(table);
+    grpc::ClientContext context;
+    v1::LatencyTableInfo info;
+    const grpc::Status status = stub->ImportLatencyTable(&context, request, &info);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return info.digest();
+  }
+
+  v1::JobSpec LatencySpec(const std::string& table) {
+    v1::JobSpec spec = Spec();
+    spec.mutable_budget()->set_resource(v1::RESOURCE_LATENCY);
+    spec.mutable_budget()->set_ratio(0.6);
+    spec.mutable_latency()->set_table(table);
+    return spec;
+  }
+
+  absl::StatusOr<v1::GetParetoResponse> Pareto(const std::string& job, v1::Resource resource,
+                                               const std::string& table = "") {
+    v1::GetParetoRequest request;
+    request.set_job(job);
+    request.set_resource(resource);
+    request.set_latency_table(table);
+    grpc::ClientContext context;
+    v1::GetParetoResponse response;
+    const grpc::Status status = jobs_->GetPareto(&context, request, &response);
+    if (!status.ok()) return FromGrpcStatus(status);
+    return response;
+  }
+
+  static std::string FieldOf(const absl::Status& status) {
+    const std::vector<FieldViolation> violations = FieldViolations(status);
+    return violations.size() == 1 ? violations[0].field : "";
+  }
+
+  Graph graph_;
+};
+
+TEST_F(LatencyBudgetTest, AJobKeepsItsBudgetByATableThatTheFirstDigitsName) {
+  const std::string digest = Import(MadeUpTable(graph_, 0.3));
+  FakeWorker worker(channel_, "w1");
+  v1::JobSpec spec = LatencySpec(digest.substr(0, 8));
+  v1::BudgetBound& bound = *spec.mutable_budget()->add_also();
+  bound.set_resource(v1::RESOURCE_PARAMS);
+  bound.set_ratio(0.8);
+  const absl::StatusOr<v1::Job> submitted = Submit(spec, "r1");
+  ASSERT_TRUE(submitted.ok()) << submitted.status();
+  EXPECT_EQ(submitted->spec().latency().table(), digest);
+  const v1::Job job = WaitForEnd(submitted->id());
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+  ASSERT_EQ(job.result().uses_size(), 2);
+  EXPECT_EQ(job.result().uses(0).resource(), v1::RESOURCE_LATENCY);
+  EXPECT_EQ(job.result().uses(0).limit(), job.budget_limit());
+  for (const v1::ResourceUse& use : job.result().uses()) {
+    EXPECT_LE(use.compressed(), use.limit());
+    EXPECT_LT(use.limit(), use.original());
+  }
+
+  // The job's own table predicts; any other resource, and any other table, will do as well.
+  for (const v1::Resource resource : {v1::RESOURCE_UNSPECIFIED, v1::RESOURCE_PARAMS,
+                                      v1::RESOURCE_ACTIVATION_BYTES, v1::RESOURCE_MODEL_BYTES}) {
+    const absl::StatusOr<v1::GetParetoResponse> front = Pareto(job.id(), resource);
+    ASSERT_TRUE(front.ok()) << front.status();
+    ASSERT_GT(front->points_size(), 0);
+    for (int i = 1; i < front->points_size(); ++i) {
+      EXPECT_GT(front->points(i).cost(), front->points(i - 1).cost());
+      EXPECT_GT(front->points(i).episode().reward(), front->points(i - 1).episode().reward());
+    }
+    // The best of all is the dearest that is worth its cost.
+    EXPECT_EQ(front->points(front->points_size() - 1).episode().reward(), job.best_reward());
+  }
+  EXPECT_EQ(Pareto(job.id(), v1::RESOURCE_UNSPECIFIED)->resource(), v1::RESOURCE_LATENCY);
+  const std::string other = Import(MadeUpTable(graph_, 0, /*seed=*/2));
+  const auto by_other = Pareto(job.id(), v1::RESOURCE_LATENCY, other.substr(0, 10));
+  ASSERT_TRUE(by_other.ok()) << by_other.status();
+  EXPECT_NE(by_other->original(), Pareto(job.id(), v1::RESOURCE_LATENCY)->original());
+}
+
+TEST_F(LatencyBudgetTest, SaysWhatIsWrongWithATable) {
+  const absl::Status unknown = Submit(LatencySpec(std::string(64, 'a')), "r1").status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kNotFound) << unknown;
+  EXPECT_EQ(FieldOf(unknown), "spec.latency.table");
+
+  LatencyTable table = MadeUpTable(graph_, 0);
+  const std::string layer = table.rows.front().layer;
+  std::erase_if(table.rows, [&](const LatencyRow& row) { return row.layer == layer; });
+  const absl::Status lacking = Submit(LatencySpec(Import(table)), "r2").status();
+  EXPECT_EQ(FieldOf(lacking), "spec.latency.table") << lacking;
+  EXPECT_THAT(std::string(lacking.message()), HasSubstr(layer));
+
+  v1::JobSpec unreachable = LatencySpec(Import(MadeUpTable(graph_, 0)));
+  unreachable.mutable_budget()->set_absolute(1);
+  const absl::Status refused = Submit(unreachable, "r3").status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kOutOfRange) << refused;
+  EXPECT_EQ(FieldOf(refused), "spec.budget");
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("latency: a budget of 1"));
+}
+
+TEST_F(LatencyBudgetTest, AFrontOfLatencyNeedsATable) {
+  FakeWorker worker(channel_, "w1");
+  const v1::Job job = WaitForEnd(Submit(Spec(), "r1")->id());
+  const absl::Status without = Pareto(job.id(), v1::RESOURCE_LATENCY).status();
+  EXPECT_EQ(without.code(), absl::StatusCode::kFailedPrecondition) << without;
+  const absl::Status unknown = Pareto(job.id(), v1::RESOURCE_LATENCY, "abcdef").status();
+  EXPECT_EQ(FieldOf(unknown), "latency_table") << unknown;
+  EXPECT_TRUE(absl::IsNotFound(Pareto("none", v1::RESOURCE_MACS).status()));
+  EXPECT_EQ(Pareto(job.id(), v1::RESOURCE_UNSPECIFIED)->resource(), v1::RESOURCE_MACS);
+}
+
+TEST_F(LatencyBudgetTest, AnEnvironmentTakesLatencyToo) {
+  v1::CreateEnvironmentRequest request;
+  request.set_model(Upload(TestModel(), v1::ARTIFACT_KIND_MODEL));
+  request.mutable_budget()->set_resource(v1::RESOURCE_LATENCY);
+  request.mutable_budget()->set_ratio(0.6);
+  const auto create = [&]() -> absl::StatusOr<v1::CreateEnvironmentResponse> {
+    grpc::ClientContext context;
+    v1::CreateEnvironmentResponse response;
+    const grpc::Status status = environments_->CreateEnvironment(&context, request, &response);
+    if (!status.ok()) return FromGrpcStatus(status);
+    return response;
+  };
+  EXPECT_EQ(FieldOf(create().status()), "latency.table");
+  request.mutable_latency()->set_table(Import(MadeUpTable(graph_, 0)));
+  const auto made = create();
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_GT(made->budget_limit(), 1000);  // nanoseconds
+}
+
+}  // namespace
+}  // namespace amc
