@@ -19,9 +19,9 @@
 namespace amc {
 
 struct CalibrationOptions {
-  int64_t fitted = 12;           // networks that the fit sees, the original among them; at least 3
-  int64_t unseen = 8;            // and others that it is judged by
-  double least = 0.3;            // of the original's latency: how far they reach
+  int64_t fitted = 12;  // networks that the fit sees, the original among them; at least 3
+  int64_t unseen = 8;   // and others that it is judged by
+  double least = 0.3;   // of the original's latency: how far they reach
   uint64_t seed = 0;
   int64_t channel_multiple = 1;  // groups keep multiples of it, or all
   MeasureOptions measure = {};
