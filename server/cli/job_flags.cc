@@ -164,10 +164,11 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
   app.add_option("--data", flags.data, "Data pack (amc data pack), or its digest");
   app.add_option("--name", flags.name, "A name for people; default the model's");
   auto* ratio =
-      app.add_option("--budget", flags.budget,
-                     "What the result may cost: a ratio of the original's MACs (0.5 halves "
-                     "them), or of another resource (params=0.5), or an amount "
-                     "(latency=20ms, model_bytes=1M, memory=512K); may be repeated")
+      app.add_option(
+             "--budget", flags.budget,
+             "What the result may cost: a ratio of the original's MACs, above 0 and at most 1 "
+             "(0.5 halves them), or of another resource (params=0.5), or an amount "
+             "(latency=20ms, model_bytes=1M, memory=512K); may be repeated")
           ->allow_extra_args(false)
           ->check(BudgetText());
   app.add_option("--budget-absolute", flags.budget_absolute, "The same as a number")
