@@ -21,6 +21,7 @@
 #include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "base/statistics.h"
 
 namespace amc {
 
@@ -51,9 +52,6 @@ struct Sampled {
   bool stable = false;
 };
 
-// The median (0 if empty), and a quantile by linear interpolation. Take their argument to pieces.
-double Median(std::vector<double> values);
-double Quantile(std::vector<double> values, double q);
 // Standard error of the median of independent values: the width of its 95% interval between two
 // order statistics, over 2 * 1.96. Needs no distribution; infinite below 5 values.
 double MedianError(std::vector<double> values);

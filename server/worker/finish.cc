@@ -11,6 +11,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/npy.h"
+#include "base/statistics.h"
 #include "base/status_macros.h"
 #include "env/checked_export.h"
 #include "env/cost/cost_model.h"
@@ -64,12 +65,6 @@ std::string OutcomesNpy(const std::vector<ImageOutcome>& original,
                          static_cast<float>(compressed[i].kl), static_cast<float>(labels[i])});
   }
   return SerializeNpy(array);
-}
-
-double Median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
 }
 
 // Medians of single-image runs in milliseconds, taken in turns so that both see the same machine.
