@@ -10,7 +10,6 @@
 #include "base/rng.h"
 #include "base/status_macros.h"
 #include "env/measure/fit.h"
-#include "env/measure/measure_networks.h"
 #include "env/measure/sampler.h"
 #include "env/prune/surgery.h"
 
@@ -66,8 +65,8 @@ std::vector<std::vector<int64_t>> SpreadPolicies(const Grouping& grouping,
   return policies;
 }
 
-absl::StatusOr<std::vector<TimedPolicy>> TimePolicies(
-    Runtime& runtime, const Graph& graph, const Grouping& grouping, const LatencyModel& model,
+absl::StatusOr<std::vector<NetworkTime>> TimePruned(
+    Runtime& runtime, const Graph& graph, const Grouping& grouping,
     const std::vector<std::vector<int64_t>>& policies, const MeasureOptions& options,
     const std::function<void(size_t done, size_t total)>& progress) {
   std::vector<Graph> networks;
@@ -75,8 +74,15 @@ absl::StatusOr<std::vector<TimedPolicy>> TimePolicies(
     AMC_ASSIGN_OR_RETURN(networks.emplace_back(),
                          Shrink(graph, grouping, KeepFirst(grouping, kept)));
   }
+  return MeasureNetworks(runtime, networks, options, progress);
+}
+
+absl::StatusOr<std::vector<TimedPolicy>> TimePolicies(
+    Runtime& runtime, const Graph& graph, const Grouping& grouping, const LatencyModel& model,
+    const std::vector<std::vector<int64_t>>& policies, const MeasureOptions& options,
+    const std::function<void(size_t done, size_t total)>& progress) {
   AMC_ASSIGN_OR_RETURN(const std::vector<NetworkTime> times,
-                       MeasureNetworks(runtime, networks, options, progress));
+                       TimePruned(runtime, graph, grouping, policies, options, progress));
   std::vector<TimedPolicy> timed;
   for (size_t i = 0; i < policies.size(); ++i) {
     timed.push_back({.kept = policies[i],

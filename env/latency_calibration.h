@@ -14,6 +14,7 @@
 #include "env/graph/graph.h"
 #include "env/graph/groups.h"
 #include "env/measure/build_table.h"
+#include "env/measure/measure_networks.h"
 #include "env/measure/runtime.h"
 
 namespace amc {
@@ -34,6 +35,13 @@ std::vector<std::vector<int64_t>> SpreadPolicies(const Grouping& grouping,
                                                  const LatencyModel& model, int64_t count,
                                                  const CalibrationOptions& options, uint64_t seed);
 
+// Prunes, loads and times, in the order of `policies`. The kept channels are the first ones: which
+// they are makes no difference to time. Errors as MeasureNetworks.
+absl::StatusOr<std::vector<NetworkTime>> TimePruned(
+    Runtime& runtime, const Graph& graph, const Grouping& grouping,
+    const std::vector<std::vector<int64_t>>& policies, const MeasureOptions& options,
+    const std::function<void(size_t done, size_t total)>& progress);
+
 // A policy with what the table says of it and what was measured.
 struct TimedPolicy {
   std::vector<int64_t> kept;
@@ -42,8 +50,7 @@ struct TimedPolicy {
   double repeatability = 0;
 };
 
-// Prunes, loads and times, in the order of `policies`. The kept channels are the first ones: which
-// they are makes no difference to time. Errors as MeasureNetworks.
+// TimePruned beside what `model` says.
 absl::StatusOr<std::vector<TimedPolicy>> TimePolicies(
     Runtime& runtime, const Graph& graph, const Grouping& grouping, const LatencyModel& model,
     const std::vector<std::vector<int64_t>>& policies, const MeasureOptions& options,

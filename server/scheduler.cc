@@ -25,13 +25,16 @@ bool HasMemory(const JobView& job, const WorkerView& worker) {
 }
 
 // "libtorch" asks for any version of it.
+bool OffersRuntime(const v1::WorkerCapabilities& worker, const std::string& wanted) {
+  return std::any_of(worker.runtimes().begin(), worker.runtimes().end(),
+                     [&wanted](const std::string& runtime) {
+                       return runtime == wanted || absl::StartsWith(runtime, wanted + " ");
+                     });
+}
+
 bool HasRuntime(const JobView& job, const WorkerView& worker) {
   const std::string& wanted = job.requirements.runtime();
-  const auto& runtimes = worker.capabilities.runtimes();
-  return wanted.empty() ||
-         std::any_of(runtimes.begin(), runtimes.end(), [&wanted](const std::string& runtime) {
-           return runtime == wanted || absl::StartsWith(runtime, wanted + " ");
-         });
+  return wanted.empty() || OffersRuntime(worker.capabilities, wanted);
 }
 
 std::string NumericsOn(const WorkerView& worker, const JobView& job) {
@@ -47,6 +50,18 @@ bool HasNumerics(const JobView& job, const WorkerView& worker) {
   return job.numerics_id.empty() || job.numerics_id == NumericsOn(worker, job);
 }
 
+bool Fits(const JobView& job, const JobView::PendingTask& task, const WorkerView& worker) {
+  return task.timing == nullptr ? Matches(job, worker)
+                                : Measures(worker.capabilities, *task.timing);
+}
+
+// "onnxruntime 1.30.0 on AMD EPYC 9R14, 4 threads".
+std::string Describe(const v1::LatencySetting& setting) {
+  return absl::StrCat(setting.runtime(), setting.version().empty() ? "" : " ", setting.version(),
+                      setting.device().empty() ? "" : " on ", setting.device(), ", ",
+                      setting.threads(), setting.threads() == 1 ? " thread" : " threads");
+}
+
 }  // namespace
 
 bool Matches(const JobView& job, const WorkerView& worker) {
@@ -54,8 +69,26 @@ bool Matches(const JobView& job, const WorkerView& worker) {
          HasRuntime(job, worker) && HasNumerics(job, worker);
 }
 
+bool Measures(const v1::WorkerCapabilities& worker, const v1::LatencySetting& setting) {
+  const std::string runtime = setting.version().empty()
+                                  ? setting.runtime()
+                                  : absl::StrCat(setting.runtime(), " ", setting.version());
+  return (setting.device().empty() || setting.device() == worker.processor()) &&
+         OffersRuntime(worker, runtime) && worker.threads() >= setting.threads();
+}
+
 std::string WhyNoWorkerFits(const JobView& job, absl::Span<const WorkerView> workers) {
   if (workers.empty()) return "no worker is connected";
+  const auto fits_one = [&](const JobView::PendingTask& task) {
+    return std::any_of(workers.begin(), workers.end(),
+                       [&](const WorkerView& worker) { return Fits(job, task, worker); });
+  };
+  if (std::any_of(job.pending.begin(), job.pending.end(), fits_one)) return "";
+  const auto times = [](const JobView::PendingTask& task) { return task.timing != nullptr; };
+  if (const auto timing = std::find_if(job.pending.begin(), job.pending.end(), times);
+      timing != job.pending.end()) {
+    return absl::StrCat("none of those connected measures with ", Describe(*timing->timing));
+  }
   std::vector<const WorkerView*> left;
   for (const WorkerView& worker : workers) left.push_back(&worker);
   const auto keep = [&](bool (*has)(const JobView&, const WorkerView&)) {
@@ -88,11 +121,15 @@ std::optional<Assignment> PickTask(absl::Span<const JobView> jobs, const WorkerV
     const JobView& job = jobs[i];
     if (best.has_value() && !ComesBefore(job, jobs[best->job])) continue;
     if (job.max_leased > 0 && job.leased >= job.max_leased) continue;
+    const bool matches = Matches(job, worker);
     const auto due = std::find_if(job.pending.begin(), job.pending.end(), [&](const auto& pending) {
-      return pending.not_before_ms <= now_ms;
+      return pending.not_before_ms <= now_ms &&
+             (pending.timing == nullptr ? matches : Measures(worker.capabilities, *pending.timing));
     });
-    if (due == job.pending.end() || !Matches(job, worker)) continue;
-    best = {.job = i, .task = due->task, .numerics_id = NumericsOn(worker, job)};
+    if (due == job.pending.end()) continue;
+    best = {.job = i,
+            .task = due->task,
+            .numerics_id = due->timing == nullptr ? NumericsOn(worker, job) : ""};
   }
   return best;
 }

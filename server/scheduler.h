@@ -36,6 +36,8 @@ struct JobView {
   struct PendingTask {
     int64_t task = 0;
     int64_t not_before_ms = 0;  // backoff
+    // What it times on; null for other tasks. The board's, which outlives the view.
+    const v1::LatencySetting* timing = nullptr;
   };
   std::vector<PendingTask> pending = {};  // ascending by task
 };
@@ -43,16 +45,20 @@ struct JobView {
 // Whether the worker has what the job's evaluations need: device, threads, memory, runtime, and the
 // numerics of the job's earlier measurements.
 bool Matches(const JobView& job, const WorkerView& worker);
+// Whether it can time networks so: the setting's device, runtime and version (any where empty), and
+// as many threads.
+bool Measures(const v1::WorkerCapabilities& worker, const v1::LatencySetting& setting);
 
 struct Assignment {
   size_t job = 0;  // index into the jobs given
   int64_t task = 0;
-  std::string numerics_id;
+  std::string numerics_id;  // empty for a task that times, and fixes none
 };
 
 // The next task for a worker: of the matching jobs with a task that is due and fewer leases than
 // they may have, those of the highest priority; among these the one whose last grant is longest ago
-// (the earlier in `jobs` on a tie), so that jobs take turns; in it the first due task.
+// (the earlier in `jobs` on a tie), so that jobs take turns; in it the first due task that the
+// worker fits.
 std::optional<Assignment> PickTask(absl::Span<const JobView> jobs, const WorkerView& worker,
                                    int64_t now_ms);
 

@@ -16,6 +16,12 @@ std::string Describe(absl::string_view job, int64_t task) {
   return absl::StrCat("task ", task, " of job ", job);
 }
 
+// Of two tasks of one kind and episode.
+bool SameTask(const TaskRecord& a, const TaskRecord& b) {
+  return a.images == b.images && a.policy.SerializeAsString() == b.policy.SerializeAsString() &&
+         a.timing.SerializeAsString() == b.timing.SerializeAsString();
+}
+
 absl::Status ShuttingDown() { return absl::UnavailableError("the server is shutting down"); }
 
 }  // namespace
@@ -57,11 +63,11 @@ absl::StatusOr<std::vector<TaskRecord>> TaskBoard::Run(const std::string& job,
     for (size_t i = 0; i < tasks.size(); ++i) {
       for (const auto& [number, task] : entry->second.tasks) {
         if (task.record.kind != tasks[i].kind || task.record.episode != tasks[i].episode) continue;
-        if (task.record.policy.SerializeAsString() != tasks[i].policy.SerializeAsString() ||
-            task.record.images != tasks[i].images) {
-          return JobError(v1::FAILURE_REASON_INTERNAL,
-                          absl::StrCat("episode ", tasks[i].episode,
-                                       " was drawn again and came out differently"));
+        if (!SameTask(task.record, tasks[i])) {
+          return JobError(
+              v1::FAILURE_REASON_INTERNAL,
+              absl::StrCat(v1::TaskKind_Name(tasks[i].kind), " of episode ", tasks[i].episode,
+                           " was drawn again and came out differently"));
         }
         numbers[i] = number;
       }

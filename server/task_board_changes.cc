@@ -1,13 +1,60 @@
 // TaskBoard's inner half: looking tasks up, and the changes of state that go through the store.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/status_macros.h"
 #include "server/job_error.h"
 #include "server/task_board.h"
 
 namespace amc {
+namespace {
+
+absl::Status CheckTiming(const v1::TimingOrder& order, const v1::TimingReport& report) {
+  if (report.policies_size() != order.policies_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("result.timing.policies: ", report.policies_size(), " for the ",
+                     order.policies_size(), " of the task"));
+  }
+  const auto bad = [](const v1::NetworkTiming& timing) {
+    return !(timing.median_us() > 0 && std::isfinite(timing.median_us()));
+  };
+  if (bad(report.original()) ||
+      std::any_of(report.policies().begin(), report.policies().end(), bad)) {
+    return absl::InvalidArgumentError(
+        "result.timing: a median_us is not a positive number of microseconds");
+  }
+  return absl::OkStatus();
+}
+
+// Whether a result has what its task's kind asks for.
+absl::Status CheckResult(const TaskRecord& task, const v1::TaskResult& result) {
+  if (!result.infeasible().empty()) {
+    if (task.kind == v1::TASK_KIND_EVALUATE && !result.has_measurement()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("result.infeasible: set for a task of kind ", v1::TaskKind_Name(task.kind),
+                     result.has_measurement() ? ", together with a measurement" : ""));
+  }
+  absl::string_view wanted = "measurement";
+  bool has = result.has_measurement();
+  if (task.kind == v1::TASK_KIND_FINISH) {
+    wanted = "result";
+    has = result.has_result();
+  } else if (task.kind == v1::TASK_KIND_TIME) {
+    wanted = "timing";
+    has = result.has_timing();
+  }
+  if (!has) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "result.", wanted, ": missing for a task of kind ", v1::TaskKind_Name(task.kind)));
+  }
+  return task.kind == v1::TASK_KIND_TIME ? CheckTiming(task.timing, result.timing())
+                                         : absl::OkStatus();
+}
+
+}  // namespace
 
 v1::LeaseRef TaskBoard::RefOf(const TaskRecord& record) {
   v1::LeaseRef ref;
@@ -33,7 +80,10 @@ std::vector<JobView> TaskBoard::Views() const {
     for (const auto& [number, task] : job.tasks) {
       if (task.busy || task.record.state == TaskState::kLeased) ++view.leased;
       if (task.busy || task.record.state != TaskState::kPending) continue;
-      view.pending.push_back({.task = number, .not_before_ms = task.record.not_before_ms});
+      const v1::TimingOrder& timing = task.record.timing;
+      view.pending.push_back({.task = number,
+                              .not_before_ms = task.record.not_before_ms,
+                              .timing = timing.has_setting() ? &timing.setting() : nullptr});
     }
     if (view.pending.empty()) continue;
     const auto at = std::upper_bound(orders.begin(), orders.end(), job.order) - orders.begin();
@@ -81,6 +131,7 @@ v1::Lease TaskBoard::MakeLease(const Job& job, const TaskRecord& record) const {
   *lease.mutable_policy() = record.policy;
   lease.set_episode(record.episode);
   lease.set_images(record.images);
+  if (record.timing.has_setting()) *lease.mutable_timing() = record.timing;
   lease.set_numerics_id(job.job.numerics_id());
   return lease;
 }
@@ -129,20 +180,8 @@ absl::Status TaskBoard::StoreResult(const std::string& job, int64_t number,
                                     const v1::TaskResult& result) {
   Job& entry = jobs_.at(job);
   Task& task = entry.tasks.at(number);
-  const v1::TaskKind kind = task.record.kind;
-  const bool finish = kind == v1::TASK_KIND_FINISH;
-  if (!result.infeasible().empty()) {
-    if (kind != v1::TASK_KIND_EVALUATE || result.has_measurement()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("result.infeasible: set for a task of kind ", v1::TaskKind_Name(kind),
-                       result.has_measurement() ? ", together with a measurement" : ""));
-    }
-  } else if (finish ? !result.has_result() : !result.has_measurement()) {
-    return absl::InvalidArgumentError(absl::StrCat("result.", finish ? "result" : "measurement",
-                                                   ": missing for a task of kind ",
-                                                   v1::TaskKind_Name(kind)));
-  }
-  if (result.numerics_id() != entry.job.numerics_id()) {
+  AMC_RETURN_IF_ERROR(CheckResult(task.record, result));
+  if (!task.record.timing.has_setting() && result.numerics_id() != entry.job.numerics_id()) {
     return absl::InvalidArgumentError(absl::StrCat("result.numerics_id: ", result.numerics_id(),
                                                    ", but the job's is ", entry.job.numerics_id()));
   }

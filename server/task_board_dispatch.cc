@@ -153,7 +153,7 @@ std::vector<TaskBoard::Match> TaskBoard::MatchPolls() {
     job.tasks.at(assignment->task).busy = true;
     job.last_grant = view.last_grant = ++grants_;
     ++view.leased;
-    const bool fixes_numerics = view.numerics_id.empty();
+    const bool fixes_numerics = view.numerics_id.empty() && !assignment->numerics_id.empty();
     if (fixes_numerics) {
       view.numerics_id = assignment->numerics_id;
       job.job.set_numerics_id(assignment->numerics_id);
@@ -190,7 +190,7 @@ void TaskBoard::FinishGrants(std::vector<Match> matches,
       replies.emplace_back(std::move(poll.reply), records[i].status());
       continue;
     }
-    job.job.set_numerics_id(grant.numerics_id);
+    if (!grant.numerics_id.empty()) job.job.set_numerics_id(grant.numerics_id);
     task.record = *std::move(records[i]);
     task.stored_expire_ms = expire_ms;
     Peer& peer = peers_[grant.worker];

@@ -179,7 +179,13 @@ CREATE TABLE latency_tables (
 CREATE INDEX latency_tables_by_import ON latency_tables (import_ms, digest);
 )sql";
 
-constexpr Migration kMigrations[] = {kVersion1, kVersion2, kVersion3, kVersion4, kVersion5};
+// Tasks that time networks.
+constexpr Migration kVersion6 = R"sql(
+ALTER TABLE tasks ADD COLUMN timing BLOB NOT NULL DEFAULT x'';     -- v1.TimingOrder
+)sql";
+
+constexpr Migration kMigrations[] = {kVersion1, kVersion2, kVersion3,
+                                     kVersion4, kVersion5, kVersion6};
 
 }  // namespace
 

@@ -35,9 +35,10 @@ struct TaskRecord {
   std::string job;
   int64_t task = 0;  // unique within the job, given by AddTasks: 1, 2, ...
   v1::TaskKind kind = v1::TASK_KIND_UNSPECIFIED;
-  int64_t episode = -1;  // EVALUATE, FINISH
+  int64_t episode = -1;  // EVALUATE, FINISH; TIME: which round of it
   v1::Policy policy;
-  int64_t images = 0;  // EVALUATE: of the reward split; 0: as the spec says
+  v1::TimingOrder timing;  // TIME
+  int64_t images = 0;      // EVALUATE: of the reward split; 0: as the spec says
   TaskState state = TaskState::kPending;
   int64_t epoch = 0;                     // of the newest lease; 0: never leased
   int64_t lost_attempts = 0;             // leases that expired
@@ -127,8 +128,8 @@ class Store {
 
   // Tasks.
   // Adds pending tasks and returns them numbered; those whose reuse_key has a result are done at
-  // once, with worker and result of then. One EVALUATE task per episode and job: a task that exists
-  // already for that kind and episode is returned as it is.
+  // once, with worker and result of then. One task per kind, episode and job: one that exists
+  // already is returned as it is.
   virtual absl::StatusOr<std::vector<TaskRecord>> AddTasks(absl::Span<const TaskRecord> tasks) = 0;
   virtual absl::StatusOr<std::vector<TaskRecord>> Tasks(const std::string& job) = 0;
   // Grants leases, all in one transaction: pending -> leased, epoch + 1, an open attempt. Fixes a
@@ -209,7 +210,8 @@ class Store {
   // The one whose digest begins with `prefix`. NotFound; InvalidArgument for less than 6 digits and
   // where it fits several, of which it names some.
   virtual absl::StatusOr<v1::LatencyTableInfo> FindLatencyTable(const std::string& prefix) = 0;
-  // NotFound; FailedPrecondition while a job that has not ended names it.
+  // NotFound; FailedPrecondition, naming one, while there are jobs that name it: ended ones can be
+  // resumed, and are asked for their fronts.
   virtual absl::Status DeleteLatencyTable(const std::string& digest) = 0;
 
   // Writes a copy as of now to `path` while others go on reading and writing.

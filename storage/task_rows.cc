@@ -15,7 +15,7 @@ using sqlite::Statement;
 // Matches ReadTask.
 constexpr char kTaskColumns[] =
     "task, kind, episode, state, epoch, lost_attempts, failed_attempts, not_before_ms, worker, "
-    "expire_ms, policy, result, error, crashed_attempts, reuse_key, images";
+    "expire_ms, policy, result, error, crashed_attempts, reuse_key, images, timing";
 
 int Int(TaskState state) { return static_cast<int>(state); }
 int Int(AttemptOutcome outcome) { return static_cast<int>(outcome); }
@@ -78,6 +78,7 @@ absl::StatusOr<TaskRecord> ReadTask(const Statement& row, const std::string& job
   task.crashed_attempts = row.Int(13);
   task.reuse_key = row.Text(14);
   task.images = row.Int(15);
+  AMC_ASSIGN_OR_RETURN(task.timing, FromBlob<v1::TimingOrder>(row.Bytes(16), what));
   return task;
 }
 
@@ -172,9 +173,10 @@ absl::StatusOr<TaskRecord> AddTask(Database& db, const TaskRecord& task) {
   AMC_RETURN_IF_ERROR(
       db.Run("INSERT INTO tasks (job, task, kind, episode, state, epoch, lost_attempts, "
              "failed_attempts, not_before_ms, worker, expire_ms, policy, result, error, reuse_key, "
-             "images) VALUES (?, ?, ?, ?, ?, 0, 0, 0, ?, '', 0, ?, NULL, x'', ?, ?)",
+             "images, timing) VALUES (?, ?, ?, ?, ?, 0, 0, 0, ?, '', 0, ?, NULL, x'', ?, ?, ?)",
              key, number, static_cast<int>(task.kind), task.episode, Int(TaskState::kPending),
-             task.not_before_ms, Blob{ToBlob(task.policy)}, task.reuse_key, task.images)
+             task.not_before_ms, Blob{ToBlob(task.policy)}, task.reuse_key, task.images,
+             Blob{ToBlob(task.timing)})
           .status());
   if (!task.reuse_key.empty()) {
     AMC_RETURN_IF_ERROR(db.Run("UPDATE tasks SET state = ?, worker = m.worker, result = m.result "

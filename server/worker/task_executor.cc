@@ -40,6 +40,9 @@ std::vector<std::string> TaskExecutor::Runtimes() {
   for (absl::string_view part : absl::StrSplit(PlatformId(), ':')) {
     if (absl::ConsumePrefix(&part, "torch")) runtimes.push_back(absl::StrCat("libtorch ", part));
   }
+  for (std::string& runtime : TimingExecutor::HelperRuntimes()) {
+    runtimes.push_back(std::move(runtime));
+  }
   return runtimes;
 }
 
@@ -69,10 +72,15 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
                                                      const std::function<bool()>& cancelled) {
   const absl::Time start = absl::Now();
   const InterruptScope interrupt(cancelled);
+  v1::TaskResult result;
+  if (lease.kind() == v1::TASK_KIND_TIME) {
+    AMC_ASSIGN_OR_RETURN(*result.mutable_timing(), timing_.Time(lease, progress, cancelled));
+    result.set_seconds(absl::ToDoubleSeconds(absl::Now() - start));
+    return result;
+  }
   const v1::EvaluationSpec& evaluation = lease.spec().evaluation();
   if (NumThreads() != evaluation.threads()) TuneProcess(static_cast<int>(evaluation.threads()));
   AMC_ASSIGN_OR_RETURN(Workspace* const work, Open(lease.spec(), progress, cancelled));
-  v1::TaskResult result;
   result.set_numerics_id(JobNumericsId(PlatformId(), GpuId(), evaluation));
   LocalEvaluator& evaluator = *work->evaluator;
   if (lease.kind() == v1::TASK_KIND_BASELINE) {

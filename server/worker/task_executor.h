@@ -1,4 +1,5 @@
-// Does what a lease asks for: measures the original, measures a candidate, finishes the winner.
+// Does what a lease asks for: measures the original, measures a candidate, times networks
+// (timing.h), finishes the winner.
 //
 // What is expensive and the same for every candidate of a job (normal equations, the original's
 // logits) is kept per model, data and settings, so a worker pays for it once. Torch-free:
@@ -18,6 +19,7 @@
 #include "env/graph/graph.h"
 #include "env/local_evaluator.h"
 #include "server/worker/artifact_cache.h"
+#include "server/worker/timing.h"
 
 namespace amc {
 
@@ -37,7 +39,7 @@ struct Workspace {
 class TaskExecutor {
  public:
   // The cache must outlive the executor.
-  explicit TaskExecutor(ArtifactCache* cache) : cache_(cache) {}
+  explicit TaskExecutor(ArtifactCache* cache) : cache_(cache), timing_(cache) {}
 
   // Cancelled soon after `cancelled` says so: it is asked between any two batches or layers. Sets
   // this process's thread count to the job's.
@@ -49,7 +51,7 @@ class TaskExecutor {
 
   // This machine's part of every numerics id: "avx512:torch1.13.1".
   static std::string PlatformId();
-  // What it measures with: "libtorch 1.13.1".
+  // What it measures with: "libtorch 1.13.1", "onnxruntime 1.30.0".
   static std::vector<std::string> Runtimes();
 
  private:
@@ -57,6 +59,7 @@ class TaskExecutor {
                                   const std::function<bool()>& cancelled);
 
   ArtifactCache* const cache_;
+  TimingExecutor timing_;
   std::list<std::unique_ptr<Workspace>> workspaces_;  // newest first
 };
 

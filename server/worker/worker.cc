@@ -20,6 +20,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "env/exec/exec_options.h"
+#include "env/measure/runtime.h"
 #include "server/rpc/random_hex.h"
 #include "server/worker/artifact_cache.h"
 #include "server/worker/connection.h"
@@ -56,6 +57,7 @@ v1::RegisterWorkerRequest Identity(const WorkerOptions& options) {
   }
   capabilities.set_platform_id(TaskExecutor::PlatformId());
   capabilities.set_gpu_id(GpuId());
+  capabilities.set_processor(DeviceName());
   return identity;
 }
 

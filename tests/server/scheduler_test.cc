@@ -333,5 +333,55 @@ TEST(LeaseTest, StoresARenewalOnlyInTheSecondHalfOfTheStoredTerm) {
   EXPECT_TRUE(MustStoreRenewal(10'000, 5'001, absl::Seconds(10)));
 }
 
+v1::LatencySetting OnnxRuntime(const std::string& version = "1.30.0") {
+  v1::LatencySetting setting;
+  setting.set_device("AMD EPYC 9R14");
+  setting.set_runtime("onnxruntime");
+  setting.set_version(version);
+  setting.set_threads(2);
+  return setting;
+}
+
+WorkerView Timer() {
+  WorkerView worker = Cpu(2);
+  worker.capabilities.set_processor("AMD EPYC 9R14");
+  worker.capabilities.add_runtimes("libtorch 1.13.1");
+  worker.capabilities.add_runtimes("onnxruntime 1.30.0");
+  return worker;
+}
+
+TEST(MeasuresTest, WantsDeviceRuntimeVersionAndThreads) {
+  EXPECT_TRUE(Measures(Timer().capabilities, OnnxRuntime()));
+  EXPECT_FALSE(Measures(Timer().capabilities, OnnxRuntime("1.3")));
+  EXPECT_TRUE(Measures(Timer().capabilities, OnnxRuntime("")));
+  v1::LatencySetting setting = OnnxRuntime();
+  setting.set_threads(3);
+  EXPECT_FALSE(Measures(Timer().capabilities, setting));
+  setting = OnnxRuntime();
+  setting.set_device("Pixel 7");
+  EXPECT_FALSE(Measures(Timer().capabilities, setting));
+  setting.set_device("");
+  EXPECT_TRUE(Measures(Timer().capabilities, setting));
+  setting.set_runtime("onnx");
+  EXPECT_FALSE(Measures(Timer().capabilities, setting));
+}
+
+TEST(PickTaskTest, TimingGoesToWorkersThatMeasureAndFixesNoNumerics) {
+  const v1::LatencySetting setting = OnnxRuntime();
+  std::vector<JobView> jobs = {MakeJob("a", {{.task = 1, .timing = &setting}, {.task = 2}})};
+  EXPECT_EQ(PickTask(jobs, Cpu(), 0)->task, 2);
+  // Its platform is another than that of the job's measurements: times are none of those.
+  jobs[0].numerics_id = "elsewhere";
+  const std::optional<Assignment> timing = PickTask(jobs, Timer(), 0);
+  ASSERT_TRUE(timing.has_value());
+  EXPECT_EQ(timing->task, 1);
+  EXPECT_EQ(timing->numerics_id, "");
+  jobs[0].pending.pop_back();
+  EXPECT_FALSE(PickTask(jobs, Cpu(), 0).has_value());
+  EXPECT_EQ(WhyNoWorkerFits(jobs[0], {Timer()}), "");
+  EXPECT_EQ(WhyNoWorkerFits(jobs[0], {Cpu()}),
+            "none of those connected measures with onnxruntime 1.30.0 on AMD EPYC 9R14, 2 threads");
+}
+
 }  // namespace
 }  // namespace amc

@@ -397,5 +397,51 @@ TEST_F(TaskBoardTest, LosesNothingUnderFire) {
   }
 }
 
+TEST_F(TaskBoardTest, ATimingTaskCarriesItsOrderAndWantsOneTimePerPolicy) {
+  MakeJob("a");
+  TaskRecord task;
+  task.kind = v1::TASK_KIND_TIME;
+  task.episode = 0;
+  task.timing.mutable_setting()->set_runtime("libtorch");
+  task.timing.mutable_setting()->set_threads(1);
+  task.timing.add_policies();
+  task.timing.add_policies();
+  Running running(board_.get(), "a", {task});
+  EXPECT_FALSE(Lease("w0", absl::Milliseconds(50)).has_value());  // has no runtimes
+  WorkerView timer = MakeWorker("w1");
+  timer.capabilities.add_runtimes("libtorch 1.13.1");
+  std::promise<absl::StatusOr<std::optional<v1::Lease>>> reply;
+  board_->Lease(timer, "r", absl::Now() + absl::Seconds(10),
+                [&reply](auto lease) { reply.set_value(std::move(lease)); });
+  const auto lease = reply.get_future().get();
+  ASSERT_TRUE(lease.ok() && lease->has_value());
+  EXPECT_EQ((*lease)->kind(), v1::TASK_KIND_TIME);
+  EXPECT_EQ((*lease)->timing().policies_size(), 2);
+  EXPECT_EQ(board_->NumericsId("a"), "");
+
+  v1::CompleteTaskRequest request = Completion(**lease);
+  request.mutable_result()->clear_measurement();
+  const auto refused = [&] { return std::string(board_->Complete("w1", request).message()); };
+  EXPECT_EQ(refused(), "result.timing: missing for a task of kind TASK_KIND_TIME");
+  v1::TimingReport& report = *request.mutable_result()->mutable_timing();
+  report.mutable_original()->set_median_us(10);
+  report.add_policies()->set_median_us(5);
+  EXPECT_EQ(refused(), "result.timing.policies: 1 for the 2 of the task");
+  report.add_policies()->set_median_us(-5);
+  EXPECT_EQ(refused(), "result.timing: a median_us is not a positive number of microseconds");
+  report.mutable_policies(1)->set_median_us(6);
+  ASSERT_TRUE(board_->Complete("w1", request).ok());
+  const auto& records = running.Join();
+  ASSERT_TRUE(records.ok()) << records.status();
+  EXPECT_EQ((*records)[0].result->timing().policies(1).median_us(), 6);
+
+  // A new board over the same store has it done, order and all.
+  NewBoard();
+  ASSERT_TRUE(board_->OpenJob(SampleJob("a")).ok());
+  const auto again = board_->Run("a", {task});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)[0].timing.policies_size(), 2);
+}
+
 }  // namespace
 }  // namespace amc
