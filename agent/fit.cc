@@ -20,10 +20,14 @@ Episode EpisodeOf(const Environment& env, absl::Span<const int64_t> kept, int64_
   return episode;
 }
 
-int64_t BudgetedCost(const Environment& env, const Policy& policy) {
+int64_t CostOf(const Environment& env, const CostFunction& cost, const Policy& policy) {
   const absl::StatusOr<std::vector<int64_t>> kept = KeptCounts(policy, env.grouping());
   AMC_CHECK(kept.ok()) << kept.status().message();
-  return env.cost().Evaluate(*kept);
+  return cost.Evaluate(*kept);
+}
+
+int64_t BudgetedCost(const Environment& env, const Policy& policy) {
+  return CostOf(env, env.cost(), policy);
 }
 
 Fit::Fit(const Environment& env)

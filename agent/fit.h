@@ -14,7 +14,8 @@ namespace amc {
 // A candidate of these counts, one per group: no observations, actions are the ratios.
 Episode EpisodeOf(const Environment& env, absl::Span<const int64_t> kept, int64_t number);
 
-// What a policy of the environment's groups costs of its budget.
+// What a policy of the environment's groups costs by one of its cost functions, and of its budget.
+int64_t CostOf(const Environment& env, const CostFunction& cost, const Policy& policy);
 int64_t BudgetedCost(const Environment& env, const Policy& policy);
 
 // Counts of one candidate, one per group, and what they cost of the environment's budget.

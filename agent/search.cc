@@ -127,17 +127,30 @@ absl::StatusOr<std::unique_ptr<Search>> Search::Create(std::unique_ptr<Environme
   }
   SearchOptions complete = options;
   complete.agent_options.evaluations = static_cast<double>(options.episodes);
+  const std::optional<Resource> weighed = WeighedResource(options.reward.kind);
+  const CostFunction* cost = weighed ? env->resource_cost(*weighed) : nullptr;
+  if (weighed && cost == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "reward: the environment does not know what a policy costs of ", ResourceName(*weighed),
+        *weighed == Resource::kLatency ? ": it has no table that predicts it" : ""));
+  }
   AMC_ASSIGN_OR_RETURN(auto agent, MakeAgent(options.agent, *env, complete.agent_options));
-  return std::unique_ptr<Search>(new Search(std::move(env), complete, std::move(agent)));
+  return std::unique_ptr<Search>(new Search(std::move(env), complete, std::move(agent), cost));
 }
 
 Search::Search(std::unique_ptr<Environment> env, SearchOptions options,
-               std::unique_ptr<Agent> agent)
+               std::unique_ptr<Agent> agent, const CostFunction* weighed)
     : env_(std::move(env)),
       options_(std::move(options)),
       agent_(std::move(agent)),
+      weighed_(weighed),
       evaluation_work_(FullEvaluationWork(
           *env_, options_.agent_options.reward_images + options_.agent_options.overhead_images)) {}
+
+double Search::Reward(const Policy& policy, const Measurement& measurement) const {
+  const int64_t amount = weighed_ == nullptr ? 0 : CostOf(*env_, *weighed_, policy);
+  return RewardOf(options_.reward, measurement, amount);
+}
 
 // Whatever its MACs, a policy within budget costs its share of the images.
 double Search::Price(const Episode& episode) const {
@@ -203,7 +216,7 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
                                                      " was drawn, or its policy differs"));
     }
     const bool feasible = measurements[i].infeasible.empty();
-    const double reward = feasible ? RewardOf(options_.reward, measurements[i]) : 0;
+    const double reward = feasible ? Reward(generation[i].policy, measurements[i]) : 0;
     if (!std::isfinite(reward)) {
       return absl::InvalidArgumentError(
           absl::StrCat("episode ", expected, " was measured to a reward of ", reward));

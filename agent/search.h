@@ -48,6 +48,8 @@ struct EvaluatedEpisode {
 // Thread-compatible.
 class Search {
  public:
+  // InvalidArgument for options out of range, for what MakeAgent refuses, and for a reward whose
+  // resource the environment has no cost of.
   static absl::StatusOr<std::unique_ptr<Search>> Create(std::unique_ptr<Environment> env,
                                                         const SearchOptions& options);
 
@@ -75,9 +77,12 @@ class Search {
   // as long as all were infeasible.
   const std::optional<EvaluatedEpisode>& best() const { return best_; }
 
-  // Teaches the agent what an earlier search of the same network found, perhaps under another
-  // budget. Before the first Draw, and not after RestoreState, which brings it along.
-  void Remember(const Episode& episode, double reward) { agent_->Remember(episode, reward); }
+  // Teaches the agent what an earlier search of the same network measured, perhaps under another
+  // budget and reward; feasible episodes alone. Before the first Draw, and not after RestoreState,
+  // which brings it along.
+  void Remember(const Episode& episode, const Measurement& measurement) {
+    agent_->Remember(episode, Reward(episode.policy, measurement));
+  }
 
   // Agent, counters and best. A restored search continues bit for bit; it must have been created
   // with the same options. InvalidArgument for bytes of another search, leaving this one as it was.
@@ -85,8 +90,11 @@ class Search {
   absl::Status RestoreState(absl::string_view bytes);
 
  private:
-  Search(std::unique_ptr<Environment> env, SearchOptions options, std::unique_ptr<Agent> agent);
+  Search(std::unique_ptr<Environment> env, SearchOptions options, std::unique_ptr<Agent> agent,
+         const CostFunction* weighed);
 
+  // Of a feasible measurement of the policy.
+  double Reward(const Policy& policy, const Measurement& measurement) const;
   // What an episode costs in full evaluations: at most, and as measured (at most where the work is
   // not known, as of an infeasible one).
   double Price(const Episode& episode) const;
@@ -95,6 +103,7 @@ class Search {
   std::unique_ptr<Environment> env_;
   SearchOptions options_;
   std::unique_ptr<Agent> agent_;
+  const CostFunction* const weighed_;  // by the reward; the environment's, null if it weighs none
   const int64_t evaluation_work_;
   int64_t next_ = 0;
   double spent_ = 0;

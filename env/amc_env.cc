@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -20,6 +21,8 @@ namespace amc {
 namespace {
 
 constexpr int64_t kNoBudget = std::numeric_limits<int64_t>::max();
+constexpr Resource kResources[] = {Resource::kMacs, Resource::kParams, Resource::kActivationBytes,
+                                   Resource::kModelBytes, Resource::kLatency};
 
 // A target in units of its resource; kNoBudget if it asks for none.
 absl::StatusOr<int64_t> LimitOf(const BudgetTarget& target, int64_t original) {
@@ -77,12 +80,12 @@ std::string BudgetName(const std::vector<CostBound>& bounds) {
 struct AmcEnv::Shared {
   Grouping grouping;
   CostModel cost_model;
-  std::optional<ActivationMemory> memory;  // these two only where a target is on them
+  std::optional<ActivationMemory> memory;  // these two where they are known
   std::optional<LatencyModel> latency;
   Lattice lattice;
-  std::vector<std::unique_ptr<CostFunction>> functions;  // refer to the models above
-  std::vector<CostBound> bounds;                         // refer to the functions
-  std::optional<CombinedCost> combined;                  // of several bounds
+  std::map<Resource, std::unique_ptr<CostFunction>> functions;  // refer to the models above
+  std::vector<CostBound> bounds;                                // refer to the functions
+  std::optional<CombinedCost> combined;                         // of several bounds
   const CostFunction* cost = nullptr;
   std::vector<int32_t> order;  // groups with a choice, in deciding order
   Budget budget;               // refers to cost and lattice
@@ -90,15 +93,15 @@ struct AmcEnv::Shared {
   std::vector<int64_t> minimum, whole;  // the lattice's
   int64_t original = 0;                 // cost of the whole network
 
-  absl::StatusOr<std::unique_ptr<CostFunction>> CostOf(const Graph& graph, Resource resource,
-                                                       const EnvOptions& options);
+  absl::StatusOr<std::unique_ptr<CostFunction>> MakeCost(const Graph& graph, Resource resource,
+                                                         const EnvOptions& options);
   absl::Status SetBounds(const Graph& graph, const EnvOptions& options);
   absl::Status SetBudget(bool land);
 };
 
-absl::StatusOr<std::unique_ptr<CostFunction>> AmcEnv::Shared::CostOf(const Graph& graph,
-                                                                     Resource resource,
-                                                                     const EnvOptions& options) {
+absl::StatusOr<std::unique_ptr<CostFunction>> AmcEnv::Shared::MakeCost(const Graph& graph,
+                                                                       Resource resource,
+                                                                       const EnvOptions& options) {
   if (resource == Resource::kActivationBytes) {
     AMC_ASSIGN_OR_RETURN(memory, ActivationMemory::Create(graph, grouping));
     return memory->Function();
@@ -124,14 +127,20 @@ absl::Status AmcEnv::Shared::SetBounds(const Graph& graph, const EnvOptions& opt
       return absl::InvalidArgumentError(
           absl::StrCat("budget: two targets on ", ResourceName(target.resource)));
     }
-    AMC_ASSIGN_OR_RETURN(functions.emplace_back(), CostOf(graph, target.resource, options));
-    const int64_t whole_cost = functions.back()->Evaluate(whole);
+    std::unique_ptr<CostFunction>& function = functions[target.resource];
+    AMC_ASSIGN_OR_RETURN(function, MakeCost(graph, target.resource, options));
+    const int64_t whole_cost = function->Evaluate(whole);
     AMC_ASSIGN_OR_RETURN(const int64_t limit, LimitOf(target, whole_cost));
     if (limit == kNoBudget && targets.size() > 1) {
       return absl::InvalidArgumentError(
           absl::StrCat("budget: the target on ", ResourceName(target.resource), " has no value"));
     }
-    bounds.push_back({target.resource, functions.back().get(), whole_cost, limit});
+    bounds.push_back({target.resource, function.get(), whole_cost, limit});
+  }
+  for (const Resource resource : kResources) {  // what no target is on is known if it can be
+    if (functions.contains(resource)) continue;
+    auto function = MakeCost(graph, resource, options);
+    if (function.ok()) functions[resource] = *std::move(function);
   }
   return absl::OkStatus();
 }
@@ -241,6 +250,10 @@ const Lattice& AmcEnv::lattice() const { return shared_->lattice; }
 const CostFunction& AmcEnv::cost() const { return *shared_->cost; }
 int64_t AmcEnv::budget() const { return shared_->budget.limit(); }
 const std::vector<CostBound>& AmcEnv::bounds() const { return shared_->bounds; }
+const CostFunction* AmcEnv::resource_cost(Resource resource) const {
+  const auto found = shared_->functions.find(resource);
+  return found == shared_->functions.end() ? nullptr : found->second.get();
+}
 absl::Span<const int64_t> AmcEnv::cheapest() const { return shared_->budget.cheapest(); }
 std::unique_ptr<Environment> AmcEnv::Clone() const {
   return std::unique_ptr<Environment>(new AmcEnv(shared_));

@@ -28,8 +28,8 @@ struct EnvOptions {
   int64_t channel_multiple = 1;
   std::vector<std::string> frozen{};  // groups that stay whole
   bool keep_residual = false;         // so do all groups on residual paths
-  // For targets on latency: the device's table, and the sha256 of the model's file, by which the
-  // table may know how its whole networks differ from the sum of their layers.
+  // For targets and rewards on latency: the device's table, and the sha256 of the model's file, by
+  // which the table may know how its whole networks differ from the sum of their layers.
   std::shared_ptr<const LatencyTable> latency = nullptr;
   std::string model = "";
 };
@@ -55,6 +55,7 @@ class AmcEnv : public Environment {
   const CostFunction& cost() const override;
   int64_t budget() const override;
   const std::vector<CostBound>& bounds() const override;
+  const CostFunction* resource_cost(Resource resource) const override;
   absl::Span<const int64_t> cheapest() const override;
   std::unique_ptr<Environment> Clone() const override;
 

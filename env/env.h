@@ -72,6 +72,9 @@ class Environment {
   virtual int64_t budget() const = 0;
   // The bounds one by one; at least one, which without a budget has the limit INT64_MAX.
   virtual const std::vector<CostBound>& bounds() const = 0;
+  // What policies cost of any resource, whatever the budget is on: for rewards. Null where that is
+  // not known: latency without a table, activations of shapes that are not.
+  virtual const CostFunction* resource_cost(Resource resource) const = 0;
   // A policy within budget, the cheapest that is known.
   virtual absl::Span<const int64_t> cheapest() const = 0;
   virtual std::unique_ptr<Environment> Clone() const = 0;  // a fresh one, not reset

@@ -30,16 +30,27 @@ double QualityOf(QualityMetric metric, const Measurement& measurement) {
   return 0;
 }
 
-double RewardOf(const RewardOptions& options, const Measurement& measurement) {
-  switch (options.kind) {
+std::optional<Resource> WeighedResource(RewardKind kind) {
+  switch (kind) {
     case RewardKind::kQuality:
-      return QualityOf(options.metric, measurement);
+      return std::nullopt;
     case RewardKind::kErrorLogMacs:
-      return -ErrorOf(options.metric, measurement) * LogOf(measurement.cost.macs);
+      return Resource::kMacs;
     case RewardKind::kErrorLogParams:
-      return -ErrorOf(options.metric, measurement) * LogOf(measurement.cost.params);
+      return Resource::kParams;
+    case RewardKind::kErrorLogLatency:
+      return Resource::kLatency;
+    case RewardKind::kErrorLogActivationBytes:
+      return Resource::kActivationBytes;
+    case RewardKind::kErrorLogModelBytes:
+      return Resource::kModelBytes;
   }
-  return 0;
+  return std::nullopt;
+}
+
+double RewardOf(const RewardOptions& options, const Measurement& measurement, int64_t amount) {
+  if (options.kind == RewardKind::kQuality) return QualityOf(options.metric, measurement);
+  return -ErrorOf(options.metric, measurement) * LogOf(amount);
 }
 
 }  // namespace amc

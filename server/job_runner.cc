@@ -72,7 +72,6 @@ absl::Status JobRunner::Work() {
 // What the jobs that it is to learn from have found, by this job's reward. Once the first
 // generation is committed, its checkpoint has it.
 absl::Status JobRunner::Remember() {
-  const RewardOptions reward = ToSearchOptions(job_.spec(), 0).reward;
   for (const std::string& id : job_.spec().search().learn_from()) {
     AMC_RETURN_IF_ERROR(Annotate(CheckEnded(context_.store->GetJob(id)), "search.learn_from"));
     v1::ListEpisodesRequest request;
@@ -84,8 +83,7 @@ absl::Status JobRunner::Remember() {
                            context_.store->ListEpisodes(request));
       for (const v1::Episode& episode : page.episodes()) {
         if (episode.state() != v1::EPISODE_STATE_DONE) continue;
-        search_->Remember(FromProto(episode, *env_),
-                          RewardOf(reward, FromProto(episode.measurement())));
+        search_->Remember(FromProto(episode, *env_), FromProto(episode.measurement()));
       }
       request.set_page_token(page.next_page_token());
     } while (!request.page_token().empty());

@@ -15,6 +15,7 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "server/convert.h"
+#include "server/rpc/on_latency.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {
@@ -93,7 +94,7 @@ void ResolveBudget(v1::Budget* budget, const v1::LatencySpec& latency, Checker& 
                               ResourceName(static_cast<Resource>(bound.resource()))));
     }
   }
-  if (resources.contains(v1::RESOURCE_LATENCY) && latency.table().empty()) {
+  if (IsOnLatency(*budget) && latency.table().empty()) {
     check.Fail("latency.table", "a budget on latency needs a table that predicts it");
   }
 }
@@ -125,7 +126,9 @@ void ResolveDdpg(v1::DdpgSettings* ddpg) {  // ranges are MakeAgent's
   AMC_DEFAULT(ddpg, baseline_decay, defaults.baseline_decay);
 }
 
-void ResolveSearch(v1::SearchSpec* search, bool has_budget, Checker& check) {
+// `budget` is null where there is none.
+void ResolveSearch(v1::SearchSpec* search, const v1::Budget* budget, const v1::LatencySpec& latency,
+                   Checker& check) {
   const SearchOptions defaults;
   if (search->agent().empty()) search->set_agent(defaults.agent);
   const std::vector<std::string> agents = AgentNames();
@@ -144,10 +147,14 @@ void ResolveSearch(v1::SearchSpec* search, bool has_budget, Checker& check) {
   AMC_DEFAULT_ENUM(check, "search.metric", search, metric, QualityMetric,
                    search->reward() == v1::REWARD_KIND_QUALITY ? v1::QUALITY_METRIC_NEGATIVE_SOFT_KL
                                                                : v1::QUALITY_METRIC_TOP1);
-  if (!has_budget && search->reward() == v1::REWARD_KIND_QUALITY) {
+  if (budget == nullptr && search->reward() == v1::REWARD_KIND_QUALITY) {
     check.Fail("budget",
-               "a job without a budget needs a reward that weighs cost: set "
-               "spec.search.reward to REWARD_KIND_ERROR_LOG_MACS or _PARAMS");
+               "a job without a budget needs a reward that weighs cost: set spec.search.reward to "
+               "REWARD_KIND_ERROR_LOG_MACS, _PARAMS, _LATENCY, _ACTIVATION_BYTES or _MODEL_BYTES");
+  }
+  if (search->reward() == v1::REWARD_KIND_ERROR_LOG_LATENCY && latency.table().empty() &&
+      !(budget != nullptr && IsOnLatency(*budget))) {  // which says so itself
+    check.Fail("latency.table", "a reward on latency needs a table that predicts it");
   }
   ResolveDdpg(search->mutable_ddpg());
   v1::ProbeSettings* const probes = search->mutable_probes();
@@ -225,7 +232,8 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
   CheckDigest("data", resolved.data(), "a data pack", check);
   if (resolved.has_budget()) ResolveBudget(resolved.mutable_budget(), resolved.latency(), check);
   ResolveSpace(resolved.mutable_space(), check);
-  ResolveSearch(resolved.mutable_search(), resolved.has_budget(), check);
+  ResolveSearch(resolved.mutable_search(), resolved.has_budget() ? &resolved.budget() : nullptr,
+                resolved.latency(), check);
   ResolveEvaluation(resolved.mutable_evaluation(), check);
   AMC_DEFAULT(&resolved, max_attempts, 3);
   AMC_DEFAULT(&resolved, allow_weak_baseline, false);

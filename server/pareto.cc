@@ -45,6 +45,13 @@ absl::StatusOr<std::unique_ptr<Environment>> MeterOf(const v1::GetParetoRequest&
   return models.MakeEnvironment(job.spec().model(), settings);
 }
 
+// What a job is about: its budget's resource, or without one what its reward weighs.
+v1::Resource DefaultResource(const v1::JobSpec& spec) {
+  if (spec.has_budget()) return spec.budget().resource();
+  const auto reward = static_cast<RewardKind>(spec.search().reward());
+  return static_cast<v1::Resource>(WeighedResource(reward).value_or(Resource::kMacs));
+}
+
 absl::StatusOr<std::vector<v1::Episode>> Candidates(const std::string& job, Store& store) {
   v1::ListEpisodesRequest request;
   request.set_job(job);
@@ -87,8 +94,7 @@ absl::StatusOr<v1::GetParetoResponse> GetPareto(const v1::GetParetoRequest& requ
   if (!v1::Resource_IsValid(resource)) {
     return FieldError("resource", absl::StrCat("unknown value ", static_cast<int>(resource)));
   }
-  if (resource == v1::RESOURCE_UNSPECIFIED) resource = job.spec().budget().resource();
-  if (resource == v1::RESOURCE_UNSPECIFIED) resource = v1::RESOURCE_MACS;
+  if (resource == v1::RESOURCE_UNSPECIFIED) resource = DefaultResource(job.spec());
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Environment> meter,
                        MeterOf(request, job, resource, store, models));
   AMC_ASSIGN_OR_RETURN(std::vector<v1::Episode> episodes, Candidates(job.id(), store));

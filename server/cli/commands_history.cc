@@ -263,7 +263,7 @@ Action DefineBest(CLI::App& app) {
                "Instead: the candidates of which no other is as good and cheaper")
       ->excludes(policy);
   app.add_option("--resource", args->resource,
-                 "Of --pareto: what is dear; default what the budget is on")
+                 "Of --pareto: what is dear; default what the budget is on, or the reward weighs")
       ->check(OneOf(*v1::Resource_descriptor()));
   app.add_option("--latency-table", args->latency_table,
                  "Of --pareto: the digest of the table that predicts latency; default the job's");

@@ -197,7 +197,9 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
                  "outputs; default negative_kl, top1 with --reward error_log_*")
       ->check(OneOf(*v1::QualityMetric_descriptor()));
   app.add_option("--reward", flags.reward,
-                 "What the agent maximises; default quality, without a budget one of the others")
+                 "What the agent maximises: quality, the default under a budget, or minus the "
+                 "error times the logarithm of the cost, which needs none (on latency it needs "
+                 "--latency-table)")
       ->check(OneOf(*v1::RewardKind_descriptor()));
   app.add_option("--probe-images", flags.probe_images,
                  defaulting("Reward images that the losses of single groups are measured on; 0: "
@@ -345,11 +347,12 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   }
   const v1::RewardKind reward = spec.search().reward();
   if (spec.budget().target_case() == v1::Budget::TARGET_NOT_SET &&
-      reward != v1::REWARD_KIND_ERROR_LOG_MACS && reward != v1::REWARD_KIND_ERROR_LOG_PARAMS) {
+      (reward == v1::REWARD_KIND_UNSPECIFIED || reward == v1::REWARD_KIND_QUALITY)) {
     return WithHint(
         UsageError("no budget: --budget says what the result may cost"),
         "--budget 0.5 asks for half of the MACs, --budget 0.5 --resource params for "
-        "half of the parameters; --reward error_log_macs weighs cost without a budget.");
+        "half of the parameters; --reward error_log_macs (or _latency, ...) weighs cost without a "
+        "budget.");
   }
   return spec;
 }

@@ -45,7 +45,8 @@ constexpr char kTemplate[] =
     "parallel_episodes": 2,
     // QUALITY_METRIC_TOP1, _TOP5, _NEGATIVE_KL or _NEGATIVE_SOFT_KL
     "metric": "QUALITY_METRIC_NEGATIVE_SOFT_KL",
-    // REWARD_KIND_QUALITY under a budget; without one REWARD_KIND_ERROR_LOG_MACS or ..._PARAMS
+    // REWARD_KIND_QUALITY under a budget; with or without one also REWARD_KIND_ERROR_LOG_MACS, ..._PARAMS,
+    // ..._LATENCY, ..._ACTIVATION_BYTES or ..._MODEL_BYTES: minus the error times the logarithm of the cost
     "reward": "REWARD_KIND_QUALITY",
     // ddpg-paper (He et al. 2018, sections 3.2 and 4) and ddpg.
     "ddpg": {

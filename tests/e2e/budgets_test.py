@@ -1,4 +1,5 @@
 """Budgets on other things than MACs: a latency table that is measured here, several bounds at once, what is dear in a history."""
+import math
 import os
 import unittest
 
@@ -52,12 +53,22 @@ class BudgetsTest(TinyCase):
         self.assertEqual(max(rewards), best["episode"]["reward"])
         self.assertRegex(self.ok("best", "--dir", f"{self.dir}/out", "--pareto"), r"latency, predicted +of the original")
 
+    def test_a_reward_on_latency_needs_no_budget(self):
+        best = self.run_job("out", "--reward", "error_log_latency", "--latency-table", self.table)
+        front = self.json("best", "--dir", f"{self.dir}/out", "--pareto")
+        self.assertEqual(front["resource"], "RESOURCE_LATENCY")
+        for point in front["points"]:
+            error = 1 - point["episode"]["measurement"]["top1"]
+            self.assertAlmostEqual(point["episode"]["reward"], -error * math.log(int(point["cost"])))
+        self.assertEqual(max(point["episode"]["reward"] for point in front["points"]), best["episode"]["reward"])
+
     def test_bad_budgets_are_refused(self):
         run = ["run", self.model, "--data", self.pack, "-o", f"{self.dir}/out"]
         self.fails(2, r'"20" is neither a ratio in \(0, 1\] nor an amount such as 20ms', *run, "--budget", "latency=20")
         self.fails(2, r'"flops" is no resource; there are macs', *run, "--budget", "flops=0.5")
         self.fails(2, r"--resource with several --budget", *run, "--budget", "0.5", "--budget", "0.6", "--resource", "macs")
         self.fails(1, r"--latency-table: a budget on latency needs a table", *run, "--budget", "latency=0.5")
+        self.fails(1, r"--latency-table: a reward on latency needs a table", *run, "--reward", "error_log_latency")
         self.fails(1, r"--budget: a second bound on macs", *run, "--budget", "0.5", "--budget", "macs=0.6")
         self.fails(1, r"latency: a budget of 1000 .* is out of reach: the smallest cost found is \d+", *run, "--budget",
                    "latency=1us", "--latency-table", self.table)

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "env/cost/latency_model.h"
 #include "env/graph/shape_inference.h"
 #include "env/graph/zoo.h"
 #include "gmock/gmock.h"
@@ -261,6 +262,28 @@ TEST(AmcEnvTest, KeepsEveryBoundWhateverIsAsked) {
       }
     }
   }
+}
+
+// Of 4 and 8 channels: conv1 108 weights and 6,912 MACs, conv2 288 and 4,608, fc 80 and 80. The
+// input of 768 bytes and conv1's output of 1,024 are there at once; conv2's is 512.
+TEST(AmcEnvTest, KnowsWhatEveryResourceCostsWhateverTheBudgetIsOn) {
+  const std::vector<int64_t> kept = {4, 8};
+  const auto table = std::make_shared<const LatencyTable>(MadeUpTable(Plain(), 0));
+  const Grouping grouping = *BuildGroups(Plain());
+  const LatencyModel latency = *LatencyModel::Create(Plain(), grouping, *table, "");
+  for (const EnvOptions& options :
+       {EnvOptions{.budget = {}, .latency = table},
+        EnvOptions{
+            .budget = {{.resource = Resource::kActivationBytes, .ratio = 0.9}, {.ratio = 0.5}},
+ .latency = table}}) {
+    const auto env = MakeEnv(Plain(), options);
+    EXPECT_EQ(env->resource_cost(Resource::kMacs)->Evaluate(kept), 6912 + 4608 + 80);
+    EXPECT_EQ(env->resource_cost(Resource::kParams)->Evaluate(kept), 108 + 288 + 80);
+    EXPECT_EQ(env->resource_cost(Resource::kModelBytes)->Evaluate(kept), 4 * (108 + 288 + 80));
+    EXPECT_EQ(env->resource_cost(Resource::kActivationBytes)->Evaluate(kept), 768 + 1024);
+    EXPECT_EQ(env->resource_cost(Resource::kLatency)->Evaluate(kept), latency.Evaluate(kept));
+  }
+  EXPECT_EQ(MakeEnv(Plain(), {.budget = {}})->resource_cost(Resource::kLatency), nullptr);
 }
 
 TEST(AmcEnvTest, RefusesBoundsThatMakeNoSense) {

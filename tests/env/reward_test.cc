@@ -13,7 +13,6 @@ Measurement Measured() {
   measurement.top5 = 0.9;
   measurement.kl = 0.2;
   measurement.soft_kl = 0.3;
-  measurement.cost = {.macs = 1000000, .params = 5000};
   return measurement;
 }
 
@@ -26,27 +25,37 @@ TEST(RewardTest, UnderABudgetTheRewardIsTheQuality) {
 
 TEST(RewardTest, WithoutABudgetTheErrorIsWeighedByTheLogOfTheCost) {
   // Paper, section 3.3: R_FLOPs = -Error log(FLOPs), R_Param = -Error log(#Param).
-  EXPECT_DOUBLE_EQ(RewardOf({QualityMetric::kTop1, RewardKind::kErrorLogMacs}, Measured()),
+  EXPECT_DOUBLE_EQ(RewardOf({QualityMetric::kTop1, RewardKind::kErrorLogMacs}, Measured(), 1000000),
                    -0.25 * 6 * std::log(10.0));
-  EXPECT_DOUBLE_EQ(RewardOf({QualityMetric::kTop5, RewardKind::kErrorLogParams}, Measured()),
+  EXPECT_DOUBLE_EQ(RewardOf({QualityMetric::kTop5, RewardKind::kErrorLogParams}, Measured(), 5000),
                    -(1 - 0.9) * std::log(5000.0));
-  EXPECT_DOUBLE_EQ(RewardOf({QualityMetric::kNegativeKl, RewardKind::kErrorLogMacs}, Measured()),
-                   -0.2 * std::log(1e6));
+  EXPECT_DOUBLE_EQ(
+      RewardOf({QualityMetric::kNegativeKl, RewardKind::kErrorLogMacs}, Measured(), 1000000),
+      -0.2 * std::log(1e6));
+  // 2 ms: ln(2e6) = 14.508658.
+  EXPECT_NEAR(RewardOf({QualityMetric::kTop1, RewardKind::kErrorLogLatency}, Measured(), 2000000),
+              -0.25 * 14.508658, 1e-6);
+}
+
+TEST(RewardTest, KnowsWhatIsWeighed) {
+  EXPECT_EQ(WeighedResource(RewardKind::kQuality), std::nullopt);
+  EXPECT_EQ(WeighedResource(RewardKind::kErrorLogMacs), Resource::kMacs);
+  EXPECT_EQ(WeighedResource(RewardKind::kErrorLogParams), Resource::kParams);
+  EXPECT_EQ(WeighedResource(RewardKind::kErrorLogLatency), Resource::kLatency);
+  EXPECT_EQ(WeighedResource(RewardKind::kErrorLogActivationBytes), Resource::kActivationBytes);
+  EXPECT_EQ(WeighedResource(RewardKind::kErrorLogModelBytes), Resource::kModelBytes);
 }
 
 TEST(RewardTest, ANetworkThatCostsNothingHasAFiniteReward) {
-  Measurement measurement = Measured();
-  measurement.cost = {};
-  EXPECT_EQ(RewardOf({QualityMetric::kTop1, RewardKind::kErrorLogMacs}, measurement), 0);
+  EXPECT_EQ(RewardOf({QualityMetric::kTop1, RewardKind::kErrorLogMacs}, Measured(), 0), 0);
 }
 
 TEST(RewardTest, LargerIsBetter) {
-  Measurement better = Measured(), smaller = Measured();
+  Measurement better = Measured();
   better.top1 += 0.1;
-  smaller.cost.macs /= 2;
   const RewardOptions by_macs{QualityMetric::kTop1, RewardKind::kErrorLogMacs};
-  EXPECT_GT(RewardOf(by_macs, better), RewardOf(by_macs, Measured()));
-  EXPECT_GT(RewardOf(by_macs, smaller), RewardOf(by_macs, Measured()));
+  EXPECT_GT(RewardOf(by_macs, better, 1000), RewardOf(by_macs, Measured(), 1000));
+  EXPECT_GT(RewardOf(by_macs, Measured(), 500), RewardOf(by_macs, Measured(), 1000));
 }
 
 }  // namespace

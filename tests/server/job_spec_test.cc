@@ -143,6 +143,28 @@ TEST(JobSpecTest, WantsAWeighingRewardWithoutABudget) {
   EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.budget"));
 }
 
+TEST(JobSpecTest, ARewardOnLatencyNeedsATableWithABudgetOrWithout) {
+  v1::JobSpec spec = Minimal();
+  spec.mutable_search()->set_reward(v1::REWARD_KIND_ERROR_LOG_LATENCY);
+  EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.latency.table"));
+  spec.mutable_budget()->set_resource(v1::RESOURCE_LATENCY);
+  EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.latency.table"));
+  spec.clear_budget();
+  EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.latency.table"));
+  spec.mutable_latency()->set_table(std::string(64, 'a'));
+  const absl::StatusOr<v1::JobSpec> resolved = ResolveJobSpec(spec);
+  ASSERT_TRUE(resolved.ok()) << resolved.status();
+  EXPECT_EQ(resolved->search().metric(), v1::QUALITY_METRIC_TOP1);
+  EXPECT_EQ(ToSearchOptions(*resolved, 0).reward.kind, RewardKind::kErrorLogLatency);
+  for (const v1::RewardKind kind :
+       {v1::REWARD_KIND_ERROR_LOG_ACTIVATION_BYTES, v1::REWARD_KIND_ERROR_LOG_MODEL_BYTES}) {
+    spec = Minimal();
+    spec.clear_budget();
+    spec.mutable_search()->set_reward(kind);
+    EXPECT_TRUE(ResolveJobSpec(spec).ok());
+  }
+}
+
 TEST(JobSpecTest, SeveralBoundsAreOnDifferentResources) {
   v1::JobSpec spec = Minimal();
   v1::BudgetBound* const bound = spec.mutable_budget()->add_also();

@@ -1,11 +1,15 @@
 // Jobs whose budget is on latency, and what is dear in their histories.
+#include <cmath>
 #include <string>
 #include <vector>
 
 #include "amc/v1/latency.grpc.pb.h"
+#include "env/cost/latency_model.h"
+#include "env/cost/policy.h"
 #include "env/graph/onnx_import.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/convert.h"
 #include "server/rpc/latency_convert.h"
 #include "server/rpc/status_convert.h"
 #include "tests/env/latency_fixture.h"
@@ -101,6 +105,41 @@ TEST_F(LatencyBudgetTest, AJobKeepsItsBudgetByATableThatTheFirstDigitsName) {
   const auto by_other = Pareto(job.id(), v1::RESOURCE_LATENCY, other.substr(0, 10));
   ASSERT_TRUE(by_other.ok()) << by_other.status();
   EXPECT_NE(by_other->original(), Pareto(job.id(), v1::RESOURCE_LATENCY)->original());
+}
+
+TEST_F(LatencyBudgetTest, ARewardOnLatencyNeedsNoBudget) {
+  v1::JobSpec spec = Spec();
+  spec.clear_budget();
+  spec.mutable_search()->set_reward(v1::REWARD_KIND_ERROR_LOG_LATENCY);
+  EXPECT_EQ(FieldOf(Submit(spec, "r1").status()), "spec.latency.table");
+  const LatencyTable table = MadeUpTable(graph_, 0.3);
+  spec.mutable_latency()->set_table(Import(table));
+  FakeWorker worker(channel_, "w1");
+  const absl::StatusOr<v1::Job> submitted = Submit(spec, "r2");
+  ASSERT_TRUE(submitted.ok()) << submitted.status();
+  const v1::Job job = WaitForEnd(submitted->id());
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+  const Grouping grouping = *BuildGroups(graph_);
+  const LatencyModel latency = *LatencyModel::Create(graph_, grouping, table, spec.model());
+  for (const v1::Episode& episode : Episodes(job.id())) {
+    const auto time =
+        static_cast<double>(latency.Evaluate(*KeptCounts(FromProto(episode.policy()), grouping)));
+    EXPECT_DOUBLE_EQ(episode.reward(), -(1 - episode.measurement().top1()) * std::log(time));
+  }
+  // What the reward weighs is what is dear.
+  EXPECT_EQ(Pareto(job.id(), v1::RESOURCE_UNSPECIFIED)->resource(), v1::RESOURCE_LATENCY);
+}
+
+TEST_F(LatencyBudgetTest, AJobLearnsByItsOwnReward) {
+  FakeWorker worker(channel_, "w1");
+  const v1::Job first = WaitForEnd(Submit(Spec(), "r1")->id());
+  ASSERT_EQ(first.state(), v1::JOB_STATE_SUCCEEDED) << first.message();
+  v1::JobSpec spec = LatencySpec(Import(MadeUpTable(graph_, 0.3)));
+  spec.mutable_search()->set_reward(v1::REWARD_KIND_ERROR_LOG_LATENCY);
+  spec.mutable_search()->set_agent("ddpg");
+  spec.mutable_search()->add_learn_from(first.id());
+  const v1::Job job = WaitForEnd(Submit(spec, "r2")->id());
+  EXPECT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
 }
 
 TEST_F(LatencyBudgetTest, SaysWhatIsWrongWithATable) {

@@ -150,8 +150,12 @@ TEST(JobFlagsTest, AJobNeedsABudgetOrARewardThatWeighsCost) {
   const absl::Status status = MakeJobSpec(flags).status();
   EXPECT_EQ(ExitCodeOf(status), kExitUsage);
   EXPECT_THAT(std::string(status.message()), HasSubstr("--budget"));
-  flags.reward = "error_log_params";
-  EXPECT_TRUE(MakeJobSpec(flags).ok());
+  for (const char* reward : {"error_log_params", "error_log_latency", "error_log_model_bytes"}) {
+    flags.reward = reward;
+    EXPECT_TRUE(MakeJobSpec(flags).ok()) << reward;
+  }
+  flags.reward = "quality";
+  EXPECT_EQ(ExitCodeOf(MakeJobSpec(flags).status()), kExitUsage);
 }
 
 TEST(JobFlagsTest, ErrorsOfTheServerNameFlagsAndFiles) {
