@@ -3,7 +3,9 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +13,7 @@
 #include "agent/search.h"
 #include "env/amc_env.h"
 #include "env/cost/activation_memory.h"
+#include "env/cost/latency_layers.h"
 #include "env/cost/latency_model.h"
 #include "env/graph/zoo.h"
 #include "gmock/gmock.h"
@@ -137,6 +140,141 @@ TEST(ResourceRewardTest, LatencyNeedsATable) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("latency: it has no table"));
 }
+
+// A network of which one layer, by its table, takes nine tenths of the time.
+class DearLayerTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  // The dear layer is the first whose kind no other has and which makes channels of a group with
+  // a choice: `table` has its times in proportion to its input and output channels. `touching` are
+  // the groups with a choice that it reads or makes.
+  struct Dear {
+    LatencyTable table;
+    std::set<int32_t> touching;
+  };
+  static Dear MakeDear(const Graph& graph, const Environment& plain) {
+    const Grouping& grouping = plain.grouping();
+    const LatencyLayers layers = *ListLatencyLayers(graph, grouping);
+    std::map<std::string, int> kinds;
+    for (const LatencyLayer& layer : layers.layers) ++kinds[layer.kind];
+    const std::vector<int64_t> whole = plain.lattice().Maximum();
+    const auto touches = [&](const LatencyLayer& layer) {
+      std::set<int32_t> groups;
+      for (size_t g = 0; g < whole.size(); ++g) {
+        if (plain.lattice().choices(g).size() < 2) continue;
+        std::vector<int64_t> less = whole;
+        --less[g];
+        if (layers.extents.Length(layer.in, less) < layers.extents.Length(layer.in, whole) ||
+            layers.extents.Length(layer.out, less) < layers.extents.Length(layer.out, whole)) {
+          groups.insert(static_cast<int32_t>(g));
+        }
+      }
+      return groups;
+    };
+    const auto chosen = std::find_if(
+        layers.layers.begin() + 1, layers.layers.end(), [&](const LatencyLayer& layer) {
+          return kinds[layer.kind] == 1 && !layer.depthwise && !touches(layer).empty();
+        });
+    EXPECT_NE(chosen, layers.layers.end());
+    Dear dear{.table = MadeUpTable(graph, 0), .touching = touches(*chosen)};
+    double others = 0;
+    const LatencyModel model = *LatencyModel::Create(graph, grouping, dear.table, "");
+    for (const LatencyModel::LayerTime& time : model.Layers(whole)) {
+      if (time.node != chosen->node) others += time.us;
+    }
+    const auto work = static_cast<double>(layers.extents.Length(chosen->in, whole) *
+                                          layers.extents.Length(chosen->out, whole));
+    for (LatencyRow& row : dear.table.rows) {
+      if (row.layer != chosen->kind) continue;
+      row.median_us = 9 * others * static_cast<double>(row.in * row.out) / work;
+    }
+    return dear;
+  }
+
+  // Every group alike: what it loses hangs on the share of channels that it keeps.
+  static double LossOf(const Environment& env, absl::Span<const int64_t> kept) {
+    double loss = 0;
+    for (size_t g = 0; g < kept.size(); ++g) {
+      const auto channels = static_cast<double>(env.lattice().choices(g).back());
+      loss += 0.01 * (channels / static_cast<double>(kept[g]) - 1);
+    }
+    return loss;
+  }
+
+  static std::vector<int64_t> SearchFor(const Environment& env, const std::string& agent) {
+    constexpr int64_t kImages = 1000;
+    auto search =
+        Search::Create(env.Clone(), {.agent = agent,
+                                     .agent_options = {.seed = 3, .reward_images = kImages},
+                                     .episodes = 60,
+                                     .reward = {.metric = QualityMetric::kNegativeKl}});
+    EXPECT_TRUE(search.ok()) << search.status();
+    while (!(*search)->done()) {
+      const auto generation = (*search)->Draw();
+      EXPECT_TRUE(generation.ok()) << generation.status();
+      if (generation->empty()) break;
+      std::vector<Measurement> measurements;
+      for (const Episode& episode : *generation) {
+        Measurement measurement;
+        measurement.images = episode.images == 0 ? kImages : episode.images;
+        measurement.kl = LossOf(env, *KeptCounts(episode.policy, env.grouping()));
+        measurement.work = measurement.images * episode.cost.macs;
+        measurements.push_back(measurement);
+      }
+      const absl::Status learnt = (*search)->Commit(*generation, measurements).status();
+      EXPECT_TRUE(learnt.ok()) << learnt;
+    }
+    EXPECT_TRUE((*search)->best().has_value());
+    return *KeptCounts((*search)->best()->episode.policy, env.grouping());
+  }
+
+  // Mean preserve ratio of the groups that may be cut, in `groups` or not.
+  static double MeanRatio(const Environment& env, absl::Span<const int64_t> kept,
+                          const std::set<int32_t>& groups, bool in_them) {
+    double sum = 0;
+    int count = 0;
+    for (size_t g = 0; g < kept.size(); ++g) {
+      const absl::Span<const int64_t> choices = env.lattice().choices(g);
+      if (choices.size() < 2 || groups.contains(static_cast<int32_t>(g)) != in_them) continue;
+      sum += static_cast<double>(kept[g]) / static_cast<double>(choices.back());
+      ++count;
+    }
+    EXPECT_GT(count, 0);
+    return sum / count;
+  }
+};
+
+TEST_P(DearLayerTest, IsWhatASearchForSpeedCuts) {
+  const Graph graph = Zoo(GetParam());
+  const auto plain = MakeEnv(graph, {.budget = {}, .keep_residual = true});
+  const Dear dear = MakeDear(graph, *plain);
+  const auto env = MakeEnv(graph, {.budget = {{.resource = Resource::kLatency, .ratio = 0.5}},
+                                   .keep_residual = true,
+                                   .latency = std::make_shared<const LatencyTable>(dear.table)});
+  const std::vector<int64_t> uniform = SearchFor(*env, "uniform");
+  const auto relative = [&](const std::vector<int64_t>& kept) {
+    return MeanRatio(*env, kept, dear.touching, true) / MeanRatio(*env, kept, dear.touching, false);
+  };
+  // One ratio for all; the rest of the budget goes to whoever it suffices for.
+  EXPECT_GT(relative(uniform), 0.75);
+  for (const char* agent : {"dp", "hybrid", "evolution"}) {
+    SCOPED_TRACE(agent);
+    const std::vector<int64_t> kept = SearchFor(*env, agent);
+    EXPECT_LE(env->cost().Evaluate(kept), env->budget());
+    EXPECT_LT(relative(kept), 0.7);
+    EXPECT_LT(relative(kept), 0.75 * relative(uniform));
+    EXPECT_GT(MeanRatio(*env, kept, dear.touching, false), 0.95);
+    EXPECT_LT(LossOf(*env, kept), 0.4 * LossOf(*env, uniform));
+  }
+}
+
+// In ResNet-20 the layer makes a group of its own; in the others it reads one as well.
+INSTANTIATE_TEST_SUITE_P(Networks, DearLayerTest,
+                         ::testing::Values("resnet20", "plain20", "vgg-small"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace amc
