@@ -39,7 +39,7 @@ absl::StatusOr<v1::CreateEnvironmentResponse> EnvironmentServiceImpl::Create(
     AMC_RETURN_IF_ERROR(
         AtField(models_->Latency(request.model(), table).status(), "latency.table"));
   }
-  AMC_RETURN_IF_ERROR(models_->DecideResidualPath(request.model(), settings));
+  AMC_RETURN_IF_ERROR(models_->DecideSpace(request.model(), settings));
   absl::StatusOr<std::unique_ptr<Environment>> made =
       models_->MakeEnvironment(request.model(), settings);
   if (!made.ok()) {

@@ -99,12 +99,14 @@ void ResolveBudget(v1::Budget* budget, const v1::LatencySpec& latency, Checker& 
   }
 }
 
-void ResolveSpace(v1::SpaceSpec* space, Checker& check) {
+void ResolveSpace(v1::SpaceSpec* space, bool on_latency, Checker& check) {
   const EnvOptions defaults;
   AMC_DEFAULT(space, min_preserve_ratio, defaults.min_preserve_ratio);
-  AMC_DEFAULT(space, channel_multiple, defaults.channel_multiple);
+  if (!on_latency) AMC_DEFAULT(space, channel_multiple, defaults.channel_multiple);
   check.InRange("space.min_preserve_ratio", space->min_preserve_ratio(), 0.0, 1.0);
-  check.InRange<int64_t>("space.channel_multiple", space->channel_multiple(), 1, 1 << 16);
+  if (space->has_channel_multiple()) {
+    check.InRange<int64_t>("space.channel_multiple", space->channel_multiple(), 1, 1 << 16);
+  }
   if (!v1::ResidualPath_IsValid(space->residual_path())) {
     check.Fail("space.residual_path",
                absl::StrCat("unknown value ", static_cast<int>(space->residual_path())));
@@ -231,7 +233,7 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
   CheckDigest("model", resolved.model(), "an ONNX artifact", check);
   CheckDigest("data", resolved.data(), "a data pack", check);
   if (resolved.has_budget()) ResolveBudget(resolved.mutable_budget(), resolved.latency(), check);
-  ResolveSpace(resolved.mutable_space(), check);
+  ResolveSpace(resolved.mutable_space(), IsOnLatency(resolved), check);
   ResolveSearch(resolved.mutable_search(), resolved.has_budget() ? &resolved.budget() : nullptr,
                 resolved.latency(), check);
   ResolveEvaluation(resolved.mutable_evaluation(), check);
@@ -261,7 +263,7 @@ absl::StatusOr<EnvironmentSettings> ResolveEnvironment(const v1::Budget* budget,
     settings.budget = *budget;
     ResolveBudget(&settings.budget, settings.latency, check);
   }
-  ResolveSpace(&settings.space, check);
+  ResolveSpace(&settings.space, IsOnLatency(settings.budget), check);
   AMC_RETURN_IF_ERROR(check.status());
   return settings;
 }

@@ -17,8 +17,8 @@
 namespace amc {
 
 // Fills in every default. InvalidArgument with a violation per bad field, paths from the request
-// ("spec.budget.ratio"). Does not look at artifacts: `name` and `space.residual_path` stay as they
-// are.
+// ("spec.budget.ratio"). Does not look at artifacts: `name`, `space.residual_path` and, of a job on
+// latency, `space.channel_multiple` stay as they are (ModelCache::DecideSpace).
 absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec);
 
 // The same for what CreateEnvironment takes; `budget` may be absent (null).

@@ -1,5 +1,7 @@
 #include "server/model_cache.h"
 
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "env/graph/onnx_import.h"
@@ -10,6 +12,9 @@ namespace {
 
 constexpr size_t kModels = 16;
 constexpr size_t kEnvironments = 64;
+// Of jobs on latency: kernels are made for blocks of 8 channels, and other counts can take twice as
+// long as tables say.
+constexpr int64_t kLatencyMultiple = 8;
 
 template <typename List>
 auto Find(List& list, const std::string& key) -> decltype(list.front().second) {
@@ -48,17 +53,25 @@ absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string
   return shared;
 }
 
-absl::Status ModelCache::DecideResidualPath(const std::string& digest,
-                                            EnvironmentSettings& settings) {
+absl::Status ModelCache::DecideSpace(const std::string& digest, EnvironmentSettings& settings) {
   v1::SpaceSpec& space = settings.space;
-  if (space.residual_path() != v1::RESIDUAL_PATH_UNSPECIFIED) return absl::OkStatus();
-  AMC_RETURN_IF_ERROR(Model(digest).status());
-  space.set_residual_path(v1::RESIDUAL_PATH_KEEP);
-  const absl::Status kept = MakeEnvironment(digest, settings).status();
-  if (absl::IsOutOfRange(kept) || absl::IsFailedPrecondition(kept)) {
-    space.set_residual_path(v1::RESIDUAL_PATH_PRUNE);
+  std::vector<int64_t> multiples = {space.channel_multiple()};
+  if (!space.has_channel_multiple()) multiples = {kLatencyMultiple, 1};
+  std::vector<v1::ResidualPath> paths = {space.residual_path()};
+  if (space.residual_path() == v1::RESIDUAL_PATH_UNSPECIFIED) {
+    paths = {v1::RESIDUAL_PATH_KEEP, v1::RESIDUAL_PATH_PRUNE};
   }
-  return absl::OkStatus();  // what else is wrong comes up where the environment is made
+  if (multiples.size() * paths.size() == 1) return absl::OkStatus();
+  AMC_RETURN_IF_ERROR(Model(digest).status());
+  for (const int64_t multiple : multiples) {
+    for (const v1::ResidualPath path : paths) {
+      space.set_channel_multiple(multiple);
+      space.set_residual_path(path);
+      const absl::Status made = MakeEnvironment(digest, settings).status();
+      if (!absl::IsOutOfRange(made) && !absl::IsFailedPrecondition(made)) return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();  // what is wrong comes up where the environment is made
 }
 
 absl::StatusOr<std::unique_ptr<Environment>> ModelCache::MakeEnvironment(

@@ -35,9 +35,10 @@ class ModelCache {
   // The weightless graph of an ONNX artifact. NotFound, DataLoss, or as ImportOnnx.
   absl::StatusOr<std::shared_ptr<const Graph>> Model(const std::string& digest);
 
-  // Where resolved settings leave the residual path open: keeps it whole if the budget can be
-  // reached so. The measurements behind this stand in docs/architecture.md. Errors as Model.
-  absl::Status DecideResidualPath(const std::string& digest, EnvironmentSettings& settings);
+  // What resolved settings leave open of the space: the largest multiple of channels and whole
+  // residual paths if the budget can be reached so, and something pruned; multiples matter more.
+  // The measurements behind this stand in docs/architecture.md. Errors as Model.
+  absl::Status DecideSpace(const std::string& digest, EnvironmentSettings& settings);
 
   // A fresh environment of resolved settings. Errors as Model, AmcEnv::Create and, for its table,
   // Latency.

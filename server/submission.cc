@@ -116,7 +116,7 @@ absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
     AMC_RETURN_IF_ERROR(AtField(models.Latency(model, table).status(), "spec.latency.table"));
   }
   EnvironmentSettings settings = SettingsOf(job.spec());
-  AMC_RETURN_IF_ERROR(models.DecideResidualPath(model, settings));
+  AMC_RETURN_IF_ERROR(models.DecideSpace(model, settings));
   *job.mutable_spec()->mutable_space() = settings.space;
   absl::StatusOr<std::unique_ptr<Environment>> env = models.MakeEnvironment(model, settings);
   if (!env.ok()) return AtField(env.status(), EnvironmentField(env.status()));

@@ -332,8 +332,8 @@ void AddLutBuild(CLI::App& app, LutBuildArgs& args) {
       ->check(Between(0.001, 0.5))
       ->capture_default_str();
   app.add_option("--channel-multiple", args.channel_multiple,
-                 "Measure multiples of it, for searches with the same --channel-multiple; with 8 a "
-                 "table takes less time, and predicts better")
+                 "Measure multiples of it, as searches on latency keep by default; a table of all "
+                 "counts takes longer, and predicts less well")
       ->check(WholeBetween(1, 1024))
       ->capture_default_str();
   app.add_option("--points", args.points, "Channel counts that a layer is measured at, at most")

@@ -6,6 +6,7 @@
 #include "google/protobuf/text_format.h"
 #include "server/cli/checks.h"
 #include "server/cli/job_template.h"
+#include "server/rpc/on_latency.h"
 
 namespace amc {
 namespace {
@@ -62,6 +63,9 @@ v1::JobSpec WithDefaults(const v1::JobSpec& spec) {
   v1::JobSpec full = DefaultJobSpec();
   if (!spec.has_budget()) full.clear_budget();
   full.MergeFrom(spec);
+  if (!spec.space().has_channel_multiple() && IsOnLatency(spec)) {
+    full.mutable_space()->clear_channel_multiple();
+  }
   const bool quality = full.search().reward() == v1::REWARD_KIND_QUALITY;
   if (spec.search().metric() == v1::QUALITY_METRIC_UNSPECIFIED && !quality) {
     full.mutable_search()->set_metric(v1::QUALITY_METRIC_TOP1);
@@ -82,6 +86,7 @@ std::vector<std::string> Differences(const v1::JobSpec& resolved, const v1::JobS
   if (is.space().residual_path() == v1::RESIDUAL_PATH_UNSPECIFIED) {
     was.mutable_space()->clear_residual_path();
   }
+  if (!is.space().has_channel_multiple()) was.mutable_space()->clear_channel_multiple();
   std::vector<std::string> differences;
   Compare(was, is, "", differences);
   return differences;

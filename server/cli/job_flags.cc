@@ -229,7 +229,8 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
                  defaulting("No group keeps less", defaults.space().min_preserve_ratio()))
       ->check(Between(0, 1));
   app.add_option("--channel-multiple", flags.channel_multiple,
-                 defaulting("Kept counts are multiples of it", defaults.space().channel_multiple()))
+                 "Groups keep multiples of it, or all; default 1, and 8 where the budget or the "
+                 "reward is on latency and the network allows it")
       ->check(WholeBetween(1, 1 << 16));
   app.add_option("--frozen", flags.frozen, "A group that stays whole (may be repeated)")
       ->allow_extra_args(false);

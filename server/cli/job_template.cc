@@ -84,6 +84,8 @@ constexpr char kTemplate[] =
   },
   "space": {
     "min_preserve_ratio": 0.2,
+    // Groups keep multiples of it, or all. Where the budget or the reward is on latency, leave it out: it
+    // is 8 then, as runtimes like, if the network allows it.
     "channel_multiple": 1,
     // RESIDUAL_PATH_KEEP: groups on residual paths stay whole; or RESIDUAL_PATH_PRUNE. Unset: KEEP
     // where the budget can be reached so.

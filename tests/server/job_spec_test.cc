@@ -165,6 +165,24 @@ TEST(JobSpecTest, ARewardOnLatencyNeedsATableWithABudgetOrWithout) {
   }
 }
 
+TEST(JobSpecTest, LeavesMultiplesOpenWhereTheJobIsOnLatency) {
+  v1::JobSpec by_bound = Minimal(), by_reward = Minimal();
+  by_bound.mutable_latency()->set_table(std::string(64, 'a'));
+  *by_reward.mutable_latency() = by_bound.latency();
+  EXPECT_EQ(ResolveJobSpec(by_bound)->space().channel_multiple(), 1);  // a table alone
+  v1::BudgetBound& bound = *by_bound.mutable_budget()->add_also();
+  bound.set_resource(v1::RESOURCE_LATENCY);
+  bound.set_ratio(0.5);
+  by_reward.mutable_search()->set_reward(v1::REWARD_KIND_ERROR_LOG_LATENCY);
+  for (v1::JobSpec* spec : {&by_bound, &by_reward}) {
+    EXPECT_FALSE(ResolveJobSpec(*spec)->space().has_channel_multiple());
+    spec->mutable_space()->set_channel_multiple(4);
+    EXPECT_EQ(ResolveJobSpec(*spec)->space().channel_multiple(), 4);
+    spec->mutable_space()->set_channel_multiple(0);
+    EXPECT_THAT(BadFields(*spec), UnorderedElementsAre("spec.space.channel_multiple"));
+  }
+}
+
 TEST(JobSpecTest, SeveralBoundsAreOnDifferentResources) {
   v1::JobSpec spec = Minimal();
   v1::BudgetBound* const bound = spec.mutable_budget()->add_also();

@@ -77,6 +77,7 @@ TEST_F(LatencyBudgetTest, AJobKeepsItsBudgetByATableThatTheFirstDigitsName) {
   const absl::StatusOr<v1::Job> submitted = Submit(spec, "r1");
   ASSERT_TRUE(submitted.ok()) << submitted.status();
   EXPECT_EQ(submitted->spec().latency().table(), digest);
+  EXPECT_EQ(submitted->spec().space().channel_multiple(), 8);
   const v1::Job job = WaitForEnd(submitted->id());
   ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
   ASSERT_EQ(job.result().uses_size(), 2);

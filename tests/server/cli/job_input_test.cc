@@ -30,6 +30,13 @@ v1::JobSpec Spec(double ratio) {
   return spec;
 }
 
+v1::JobSpec OnLatency() {
+  v1::JobSpec spec = Spec(0.3);
+  spec.mutable_budget()->set_resource(v1::RESOURCE_LATENCY);
+  spec.mutable_latency()->set_table(std::string(64, 'c'));
+  return spec;
+}
+
 TEST(JobComparisonTest, DefaultsAreThoseOfTheServer) {
   for (const v1::JobSpec& spec :
        {Spec(0.3),
@@ -43,7 +50,8 @@ TEST(JobComparisonTest, DefaultsAreThoseOfTheServer) {
           v1::JobSpec weighed = Spec(0.3);
           weighed.mutable_search()->set_reward(v1::REWARD_KIND_ERROR_LOG_MACS);
           return weighed;
-        }()}) {
+        }(),
+        OnLatency()}) {
     const auto resolved = ResolveJobSpec(spec);
     ASSERT_TRUE(resolved.ok()) << resolved.status();
     EXPECT_EQ(WithDefaults(spec).DebugString(), resolved->DebugString());
@@ -104,6 +112,16 @@ TEST(JobComparisonTest, WhatTheServerDecidesOfResidualPathsIsNoDifference) {
   wanted.mutable_space()->set_residual_path(v1::RESIDUAL_PATH_PRUNE);
   EXPECT_THAT(Differences(stored, wanted),
               ElementsAre("space.residual_path keep, this command says prune"));
+}
+
+TEST(JobComparisonTest, NorWhatItDecidesOfMultiplesOnLatency) {
+  v1::JobSpec stored = *ResolveJobSpec(OnLatency());
+  stored.mutable_space()->set_channel_multiple(8);
+  EXPECT_THAT(Differences(stored, OnLatency()), IsEmpty());
+  v1::JobSpec wanted = OnLatency();
+  wanted.mutable_space()->set_channel_multiple(1);
+  EXPECT_THAT(Differences(stored, wanted),
+              ElementsAre("space.channel_multiple 8, this command says 1"));
 }
 
 TEST(JobComparisonTest, HowAJobSharesWorkersIsNoDifference) {
