@@ -14,7 +14,8 @@ namespace amc {
 namespace {
 
 constexpr absl::string_view kMagic = "AMCS";
-constexpr uint32_t kVersion = 3;    // 2: no soft_kl; 1: every episode was a candidate and cost 1
+// 3: none was appended; 2: no soft_kl; 1: every episode was a candidate and cost 1.
+constexpr uint32_t kVersion = 4;
 constexpr double kRounding = 1e-6;  // that sums of prices may be off
 
 // MACs of a candidate at the budget; where that is not on MACs alone, of the uniform one.
@@ -172,6 +173,24 @@ double Search::Price(const Episode& episode, const Measurement& measurement) con
                   static_cast<double>(measurement.work) / static_cast<double>(evaluation_work_));
 }
 
+int64_t Search::ToAgent(int64_t number) const {
+  return number -
+         (std::lower_bound(appended_.begin(), appended_.end(), number) - appended_.begin());
+}
+
+int64_t Search::FromAgent(int64_t number) const {
+  for (const int64_t appended : appended_) {
+    if (appended <= number) ++number;
+  }
+  return number;
+}
+
+std::vector<int64_t> Search::series() const {
+  std::vector<int64_t> series = agent_->series();
+  for (int64_t& number : series) number = FromAgent(number);
+  return series;
+}
+
 bool Search::done() const {
   return broke_ || agent_->available() == 0 || spent_ >= static_cast<double>(options_.episodes);
 }
@@ -181,18 +200,47 @@ absl::StatusOr<std::vector<Episode>> Search::Draw() {
   double left = static_cast<double>(options_.episodes) - spent_;
   std::vector<Episode> generation;
   for (int64_t i = 0; i < most && left > 0; ++i) {
-    absl::StatusOr<Episode> proposed = agent_->Propose(*env_, next_ + i, left);
+    absl::StatusOr<Episode> proposed = agent_->Propose(*env_, ToAgent(next_) + i, left);
     if (absl::IsNotFound(proposed.status())) break;  // it has nothing new to say
     AMC_ASSIGN_OR_RETURN(Episode episode, std::move(proposed));
+    episode.number = next_ + i;
     const double price = Price(episode);
     if (price > left + kRounding) break;
     left -= price;
     generation.push_back(std::move(episode));
   }
   broke_ = generation.empty();
+  Expect(generation, /*appending=*/false);
+  return generation;
+}
+
+absl::StatusOr<std::vector<Episode>> Search::Append(absl::Span<const std::vector<int64_t>> kept,
+                                                    const std::string& note) {
+  std::vector<Episode> generation;
+  for (const std::vector<int64_t>& counts : kept) {
+    const int64_t number = next_ + static_cast<int64_t>(generation.size());
+    const std::string what = absl::StrCat("appended episode ", number);
+    if (counts.size() != env_->grouping().groups.size()) {
+      return absl::InvalidArgumentError(absl::StrCat(what, " has ", counts.size(), " counts, want ",
+                                                     env_->grouping().groups.size()));
+    }
+    Episode episode = EpisodeOf(*env_, counts, number);
+    AMC_RETURN_IF_ERROR(Annotate(KeptCounts(episode.policy, env_->grouping()).status(), what));
+    if (const int64_t cost = env_->cost().Evaluate(counts); cost > env_->budget()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, " costs ", cost, " of a budget of ", env_->budget()));
+    }
+    episode.note = note;
+    generation.push_back(std::move(episode));
+  }
+  Expect(generation, /*appending=*/true);
+  return generation;
+}
+
+void Search::Expect(absl::Span<const Episode> generation, bool appending) {
+  appending_ = appending;
   drawn_.clear();
   for (const Episode& episode : generation) drawn_.push_back(episode.policy);
-  return generation;
 }
 
 absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
@@ -226,11 +274,15 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
   }
   for (const EvaluatedEpisode& episode : evaluated) {
     spent_ += episode.evaluations;
-    if (!episode.measurement.infeasible.empty()) {
-      AMC_RETURN_IF_ERROR(agent_->Skip(episode.episode));
-      continue;
+    const bool feasible = episode.measurement.infeasible.empty();
+    if (appending_) {
+      appended_.push_back(episode.episode.number);
+    } else {
+      Episode known = episode.episode;
+      known.number = ToAgent(known.number);
+      AMC_RETURN_IF_ERROR(feasible ? agent_->Learn(known, episode.reward) : agent_->Skip(known));
     }
-    AMC_RETURN_IF_ERROR(agent_->Learn(episode.episode, episode.reward));
+    if (!feasible) continue;
     if (episode.episode.kind != EpisodeKind::kCandidate) continue;
     if (!best_.has_value() || episode.reward > best_->reward) best_ = episode;
   }
@@ -240,8 +292,8 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
 }
 
 // "AMCS", version u32, next episode i64, evaluations spent f64, u8 whether there is a best, that
-// candidate with measurement and reward, the agent's state. The best was measured, so
-// Measurement::infeasible is not there.
+// candidate with measurement and reward, how many were appended and their numbers, the agent's
+// state. The best was measured, so Measurement::infeasible is not there.
 std::string Search::SaveState() const {
   ByteWriter writer;
   writer.String(kMagic);
@@ -254,6 +306,8 @@ std::string Search::SaveState() const {
     SaveMeasurement(best_->measurement, writer);
     writer.Double(best_->reward);
   }
+  writer.U64(appended_.size());
+  for (const int64_t number : appended_) writer.I64(number);
   writer.String(agent_->SaveState());
   return std::move(writer).bytes();
 }
@@ -278,10 +332,17 @@ absl::Status Search::RestoreState(absl::string_view bytes) {
     best->reward = reader.Double();
     best->evaluations = 1;
   }
+  std::vector<int64_t> appended;
+  if (version >= 4) {
+    appended.resize(reader.Count(8));
+    for (int64_t& number : appended) number = reader.I64();
+  }
   const std::string agent_state = reader.String();
   AMC_RETURN_IF_ERROR(Annotate(reader.Finish(), "search state"));
   if (next < 0 || !(spent >= 0 && std::isfinite(spent)) ||
-      (best.has_value() && best->episode.number >= next)) {
+      (best.has_value() && best->episode.number >= next) ||
+      !std::is_sorted(appended.begin(), appended.end()) ||
+      (!appended.empty() && (appended.front() < 0 || appended.back() >= next))) {
     return absl::InvalidArgumentError(absl::StrCat(
         "search state: ", next, " episodes cost ", spent, " evaluations, ",
         best.has_value() ? absl::StrCat("episode ", best->episode.number) : "none", " is best"));
@@ -291,6 +352,7 @@ absl::Status Search::RestoreState(absl::string_view bytes) {
   spent_ = spent;
   broke_ = false;
   best_ = std::move(best);
+  appended_ = std::move(appended);
   drawn_.clear();
   return absl::OkStatus();
 }

@@ -61,7 +61,7 @@ class Search {
   // share of the original's MACs.
   int64_t evaluation_work() const { return evaluation_work_; }
   // Episodes that are results of their own beside the best (Agent::series).
-  std::vector<int64_t> series() const { return agent_->series(); }
+  std::vector<int64_t> series() const;
 
   // The next generation: at most parallel_episodes, as many as the agent has to say and can be paid
   // for. Empty, and done() from then on, if that is none.
@@ -72,6 +72,13 @@ class Search {
   // every reward is finite. Returns the evaluated episodes.
   absl::StatusOr<std::vector<EvaluatedEpisode>> Commit(absl::Span<const Episode> generation,
                                                        absl::Span<const Measurement> measurements);
+
+  // Candidates that the caller wants measured beside the agent's, as when its winner turned out to
+  // miss the budget: a generation like those of Draw, whatever the search may still spend. They can
+  // become the best; the agent learns nothing of them. InvalidArgument, naming the episode, for a
+  // policy that is not the environment's or exceeds the budget.
+  absl::StatusOr<std::vector<Episode>> Append(absl::Span<const std::vector<int64_t>> kept,
+                                              const std::string& note);
 
   // The best candidate by reward among those committed (the earlier on a tie); none at first, and
   // as long as all were infeasible.
@@ -99,6 +106,12 @@ class Search {
   // not known, as of an infeasible one).
   double Price(const Episode& episode) const;
   double Price(const Episode& episode, const Measurement& measurement) const;
+  // Remembers what Commit has to be given.
+  void Expect(absl::Span<const Episode> generation, bool appending);
+  // The number that the agent knows the episode `number` by, and back: it does not count those that
+  // were appended.
+  int64_t ToAgent(int64_t number) const;
+  int64_t FromAgent(int64_t number) const;
 
   std::unique_ptr<Environment> env_;
   SearchOptions options_;
@@ -107,8 +120,10 @@ class Search {
   const int64_t evaluation_work_;
   int64_t next_ = 0;
   double spent_ = 0;
-  bool broke_ = false;         // what the agent wanted last could not be paid for
-  std::vector<Policy> drawn_;  // what Draw gave and Commit waits for
+  bool broke_ = false;             // what the agent wanted last could not be paid for
+  std::vector<Policy> drawn_;      // what Draw or Append gave and Commit waits for
+  bool appending_ = false;         // it was Append
+  std::vector<int64_t> appended_;  // numbers of committed episodes that were appended, ascending
   std::optional<EvaluatedEpisode> best_;
 };
 

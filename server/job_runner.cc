@@ -12,8 +12,10 @@
 #include "server/convert.h"
 #include "server/job_error.h"
 #include "server/job_spec.h"
+#include "server/rpc/on_latency.h"
 #include "server/rpc/waiting.h"
 #include "server/submission.h"
+#include "server/winner.h"
 
 namespace amc {
 
@@ -118,7 +120,10 @@ absl::Status JobRunner::SearchLoop() {
 absl::Status JobRunner::Generation() {
   AMC_RETURN_IF_ERROR(CheckGoing());
   AMC_ASSIGN_OR_RETURN(const std::vector<Episode> drawn, search_->Draw());
-  if (drawn.empty()) return absl::OkStatus();
+  return drawn.empty() ? absl::OkStatus() : Evaluate(drawn);
+}
+
+absl::Status JobRunner::Evaluate(const std::vector<Episode>& drawn) {
   std::vector<Candidate> candidates;
   candidates.reserve(drawn.size());
   for (const Episode& episode : drawn) candidates.push_back({episode.policy, episode.images});
@@ -174,11 +179,12 @@ absl::Status JobRunner::Finish() {
                     absl::StrCat("none of the ", job_.episodes_done(),
                                  " candidates could be measured; `amc history` has the reasons"));
   }
-  AMC_ASSIGN_OR_RETURN(
-      *job_.mutable_result(),
-      FinishEpisode(search_->best()->episode.number, ToProto(search_->best()->episode.policy)));
+  v1::LatencyCheck latency;
+  AMC_ASSIGN_OR_RETURN(const v1::Episode winner, ChooseWinner(latency));
+  AMC_ASSIGN_OR_RETURN(*job_.mutable_result(), FinishEpisode(winner.number(), winner.policy()));
   v1::JobResult& result = *job_.mutable_result();
-  *result.mutable_steps() = ToProto(*search_->best(), *env_).steps();
+  *result.mutable_steps() = winner.steps();
+  if (latency.has_setting()) *result.mutable_latency() = latency;
   job_.clear_series();
   for (const int64_t number : search_->series()) {
     if (number == result.episode()) {
@@ -200,6 +206,25 @@ absl::Status JobRunner::Finish() {
                  << absl::StrFormat("top-1 %.2f%% of %.2f%%", 100 * result.compressed().top1(),
                                     100 * result.original().top1());
   return absl::OkStatus();
+}
+
+absl::StatusOr<v1::Episode> JobRunner::ChooseWinner(v1::LatencyCheck& latency) {
+  if (!IsOnLatency(job_.spec())) return ToProto(*search_->best(), *env_);
+  WinnerChoice choice(
+      &job_, {.store = context_.store,
+              .models = context_.models,
+              .workers = context_.workers,
+              .run = [this](const TaskRecord& task) { return RunTask(task); },
+              .evaluate = [this](const std::vector<std::vector<int64_t>>& kept) -> absl::Status {
+                AMC_ASSIGN_OR_RETURN(const std::vector<Episode> episodes,
+                                     search_->Append(kept, "cut: the best measured too slow"));
+                return Evaluate(episodes);
+              },
+              .check_going = [this] { return CheckGoing(); }});
+  AMC_ASSIGN_OR_RETURN(WinnerChoice::Winner winner, choice.Choose());
+  for (v1::Step& step : *winner.episode.mutable_steps()) step.clear_observation();
+  latency = std::move(winner.check);
+  return std::move(winner.episode);
 }
 
 absl::StatusOr<v1::JobResult> JobRunner::FinishEpisode(int64_t number, const v1::Policy& policy) {

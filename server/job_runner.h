@@ -19,6 +19,7 @@
 #include "server/model_cache.h"
 #include "server/remote_evaluator.h"
 #include "server/task_board.h"
+#include "server/worker_registry.h"
 #include "storage/artifact_store.h"
 #include "storage/store.h"
 
@@ -31,6 +32,7 @@ struct JobContext {
   ArtifactCatalog* catalog = nullptr;
   ModelCache* models = nullptr;
   TaskBoard* board = nullptr;
+  const WorkerRegistry* workers = nullptr;
   EventHub* hub = nullptr;
   const Clock* clock = nullptr;
 };
@@ -56,7 +58,11 @@ class JobRunner {
   absl::Status Remember();
   absl::Status SearchLoop();
   absl::Status Generation();
+  // Measures what the search drew, or was told to, teaches it and commits.
+  absl::Status Evaluate(const std::vector<Episode>& drawn);
   absl::Status Finish();
+  // The winner with its steps; `latency` says what was measured, where latency counts.
+  absl::StatusOr<v1::Episode> ChooseWinner(v1::LatencyCheck& latency);
 
   // Makes an episode's network: strongly reconstructed, exported, measured on the report split.
   absl::StatusOr<v1::JobResult> FinishEpisode(int64_t number, const v1::Policy& policy);

@@ -174,6 +174,12 @@ void ResolveSearch(v1::SearchSpec* search, const v1::Budget* budget, const v1::L
   }
 }
 
+void ResolveLatency(v1::LatencySpec* latency, Checker& check) {
+  AMC_DEFAULT(latency, finalists, 4);
+  AMC_DEFAULT(latency, must_measure, false);
+  check.InRange<int64_t>("latency.finalists", latency->finalists(), 0, 64);
+}
+
 void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   const LocalEvaluatorOptions defaults;
   const PruneOptions& prune = defaults.prune;
@@ -237,6 +243,7 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
   ResolveSearch(resolved.mutable_search(), resolved.has_budget() ? &resolved.budget() : nullptr,
                 resolved.latency(), check);
   ResolveEvaluation(resolved.mutable_evaluation(), check);
+  if (resolved.has_latency()) ResolveLatency(resolved.mutable_latency(), check);
   AMC_DEFAULT(&resolved, max_attempts, 3);
   AMC_DEFAULT(&resolved, allow_weak_baseline, false);
   AMC_DEFAULT(&resolved, priority, 0);

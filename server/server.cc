@@ -145,6 +145,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                            .catalog = parts->catalog.get(),
                            .models = parts->models.get(),
                            .board = parts->board.get(),
+                           .workers = parts->registry.get(),
                            .hub = &parts->hub,
                            .clock = clock};
   parts->jobs =

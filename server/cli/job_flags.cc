@@ -46,6 +46,7 @@ std::string NameOfField(const std::string& field, const JobFlags& flags, const v
        flags.budget_absolute || !flags.budget.empty()},
       {"budget.also", "--budget", !flags.budget.empty()},
       {"latency.table", "--latency-table", true},
+      {"latency.finalists", "--finalists", flags.finalists.has_value()},
       {"budget.resource", "--resource", flags.resource.has_value()},
       {"search.agent", "--agent", flags.agent.has_value()},
       {"search.episodes", "--episodes", flags.episodes.has_value()},
@@ -178,6 +179,12 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
       ->check(OneOf(*v1::Resource_descriptor()));
   app.add_option("--latency-table", flags.latency_table,
                  "What latency is predicted from: a file of a table (`amc lut`) or a digest");
+  app.add_option("--finalists", flags.finalists,
+                 "How many of the best are measured at a time on the table's runtime before one "
+                 "wins; 0: none, predictions are trusted; default 4, where a worker can measure so")
+      ->check(WholeBetween(0, 64));
+  app.add_flag("--must-measure", flags.must_measure,
+               "Wait for a worker that can measure so, rather than end with a prediction");
   app.add_flag("--no-land", flags.no_land, "Let candidates stay below the budget");
   app.add_option("--agent", flags.agent, defaulting("What draws candidates", search.agent()))
       ->check(CLI::IsMember(KnownAgents()));
@@ -296,6 +303,8 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   std::vector<std::string> assignments;
   Collect(assignments, "budget.absolute", flags.budget_absolute);
   Collect(assignments, "budget.resource", flags.resource);
+  Collect(assignments, "latency.finalists", flags.finalists);
+  if (flags.must_measure) assignments.emplace_back("latency.must_measure=true");
   Collect(assignments, "search.agent", flags.agent);
   Collect(assignments, "search.seed", flags.seed);
   Collect(assignments, "search.episodes", flags.episodes);

@@ -34,6 +34,8 @@ struct JobFlags {
   std::string start_policy;           // a policy file
   std::string latency_table;          // a file, or a digest
   std::vector<std::string> settings;  // FIELD=VALUE
+  std::optional<int64_t> finalists;   // candidates measured before one wins
+  bool must_measure = false;
   bool no_land = false, bf16 = false, allow_weak_baseline = false, no_reuse = false;
 };
 

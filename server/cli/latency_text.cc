@@ -145,4 +145,32 @@ std::string LatencyTableText(const LatencyTable& table, bool rows) {
                       FitsText(sorted.fits));
 }
 
+std::string LatencyCheckText(const v1::LatencyCheck& check) {
+  const auto ms = [](double us) { return absl::StrFormat("%.4g ms", us / 1000); };
+  std::string text = absl::StrCat("Latency with ", ToString(FromProto(check.setting())), ": ",
+                                  ms(check.predicted_us()), " predicted");
+  if (check.unmeasured().empty()) {
+    absl::StrAppendFormat(&text, ", %s measured (%+.1f%%)", ms(check.measured_us()),
+                          100 * (check.measured_us() / check.predicted_us() - 1));
+    if (check.limit_us() > 0) absl::StrAppend(&text, ", ", ms(check.limit_us()), " allowed");
+    absl::StrAppend(&text, ".\n");
+    const auto kept = std::count_if(check.finalists().begin(), check.finalists().end(),
+                                    [](const v1::Finalist& finalist) { return finalist.holds(); });
+    absl::StrAppend(&text, "The best of ", kept, " that keep the budget, of ",
+                    check.finalists_size(), " that were measured.\n");
+  } else {
+    absl::StrAppend(&text, ".\nNOT MEASURED: ", check.unmeasured(), ".\n");
+  }
+  if (const v1::LatencyFit& fit = check.fit(); fit.networks() > 0) {
+    absl::StrAppendFormat(
+        &text,
+        "The table was off by %s (median) and %s (95th percentile) on %d networks "
+        "that it had not seen.\n",
+        Percent(fit.median_error()), Percent(fit.p95_error()), fit.networks());
+  } else {
+    absl::StrAppend(&text, "How far the table's predictions are off is not known.\n");
+  }
+  return text;
+}
+
 }  // namespace amc

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "amc/v1/job.pb.h"
 #include "amc/v1/latency.pb.h"
 #include "env/cost/latency_table.h"
 
@@ -20,5 +21,9 @@ std::string LatencyListText(const v1::ListLatencyTablesResponse& list);
 // Setting, layers with the channels and times that they were measured at (every row of them with
 // `rows`), fits with their errors.
 std::string LatencyTableText(const LatencyTable& table, bool rows);
+
+// Whether a result keeps its latency budget in reality, in a few lines: predicted, measured, the
+// difference and what the table's predictions were off by elsewhere.
+std::string LatencyCheckText(const v1::LatencyCheck& check);
 
 }  // namespace amc

@@ -9,6 +9,7 @@
 #include "server/cli/budget_text.h"
 #include "server/cli/format.h"
 #include "server/cli/table.h"
+#include "server/cli/latency_text.h"
 
 namespace amc {
 namespace {
@@ -78,11 +79,20 @@ std::string ResultText(const v1::Job& job) {
   }
   table.AddRow({"test accuracy, top-1", Percent(before.top1(), 2), Percent(after.top1(), 2),
                 Points(after.top1(), before.top1())});
-  table.AddRow({"measured latency, 1 image",
+  const v1::LatencyCheck& latency = result.latency();
+  if (latency.measured_us() > 0) {
+    const auto ms = [](double us) { return absl::StrFormat("%.4g ms", us / 1000); };
+    table.AddRow({"latency, measured", ms(latency.measured_original_us()),
+                  ms(latency.measured_us()),
+                  RatioOf(latency.measured_us(), latency.measured_original_us())});
+  }
+  table.AddRow({result.has_latency() ? "libtorch, 1 image" : "measured latency, 1 image",
                 absl::StrFormat("%.2f ms", result.original_latency_ms()),
                 absl::StrFormat("%.2f ms", result.compressed_latency_ms()),
                 RatioOf(result.compressed_latency_ms(), result.original_latency_ms())});
-  return absl::StrCat(table.ToString(), "\nTest accuracy on ", after.images(),
+  return absl::StrCat(table.ToString(), "\n",
+                      result.has_latency() ? LatencyCheckText(latency) + "\n" : "",
+                      "Test accuracy on ", after.images(),
                       " images that the search never saw. What each group keeps:\n\n",
                       PreserveRatioBars(result.steps()));
 }

@@ -293,5 +293,71 @@ TEST(SearchTest, RefusesOptionsOutOfRange) {
   EXPECT_EQ(status_of(Options("sarsa")).code(), absl::StatusCode::kInvalidArgument);
 }
 
+// Half of the MACs for each group that the search may cut, less and less of it.
+std::vector<std::vector<int64_t>> SmallPolicies(size_t count) {
+  const auto env = AmcEnv::Create(*BuildNetwork("resnet20", {.weightless = true}), {});
+  std::vector<std::vector<int64_t>> policies;
+  for (size_t i = 0; i < count; ++i) {
+    std::vector<int64_t>& kept = policies.emplace_back();
+    for (size_t g = 0; g < (*env)->grouping().groups.size(); ++g) {
+      const absl::Span<const int64_t> choices = (*env)->lattice().choices(g);
+      kept.push_back(choices[choices.size() > 1 ? i : 0]);
+    }
+  }
+  return policies;
+}
+
+TEST(SearchTest, AppendedCandidatesCountCanWinAndLeaveTheAgentAlone) {
+  // NetAdapt proposes by what it learnt last: a stranger's reward would lead it elsewhere.
+  for (const char* const agent : {"ddpg", "netadapt", "hybrid"}) {
+    SearchOptions options = Options(agent);
+    options.agent_options.reward_images = 5000;
+    auto plain = Make(options), appended = Make(options);
+    RunGeneration(*plain);
+    RunGeneration(*appended);
+    const double spent = appended->spent();
+    const int64_t first = appended->next_episode();
+    const auto more = appended->Append(SmallPolicies(2), "by hand");
+    ASSERT_TRUE(more.ok()) << more.status();
+    ASSERT_EQ(more->size(), 2U);
+    EXPECT_EQ((*more)[1].number, first + 1);
+    EXPECT_EQ((*more)[1].note, "by hand");
+    std::vector<Measurement> measurements = MeasureAll(*more);
+    measurements[1].top1 = 5;
+    ASSERT_TRUE(appended->Commit(*more, measurements).ok());
+    EXPECT_EQ(appended->best()->episode.number, first + 1);
+    EXPECT_EQ(appended->spent(), spent + 2);
+
+    auto restored = Make(options);
+    ASSERT_TRUE(restored->RestoreState(appended->SaveState()).ok());
+    const auto expected = plain->Draw();
+    for (Search* const search : {appended.get(), restored.get()}) {
+      const auto drawn = search->Draw();
+      ASSERT_TRUE(drawn.ok() && expected.ok()) << drawn.status();
+      ASSERT_FALSE(drawn->empty()) << agent;
+      for (size_t i = 0; i < drawn->size(); ++i) {
+        EXPECT_EQ((*drawn)[i].policy, (*expected)[i].policy) << agent;
+        EXPECT_EQ((*drawn)[i].number, (*expected)[i].number + 2) << agent;
+      }
+      EXPECT_TRUE(search->Commit(*drawn, MeasureAll(*drawn)).ok());
+    }
+    EXPECT_EQ(appended->SaveState(), restored->SaveState());
+  }
+}
+
+TEST(SearchTest, RefusesToAppendWhatIsNoPolicyOrTooDear) {
+  auto search = Make(Options());
+  EXPECT_THAT(std::string(search->Append({{1, 2}}, "").status().message()),
+              HasSubstr("appended episode 0 has 2 counts"));
+  std::vector<int64_t> kept = SmallPolicies(1)[0];
+  kept[0] = 1000;
+  EXPECT_THAT(std::string(search->Append({kept}, "").status().message()),
+              HasSubstr("appended episode 0"));
+  const auto env = AmcEnv::Create(*BuildNetwork("resnet20", {.weightless = true}), {});
+  const std::vector<int64_t> whole((*env)->lattice().Maximum());
+  EXPECT_THAT(std::string(search->Append({whole}, "").status().message()),
+              HasSubstr("of a budget of"));
+}
+
 }  // namespace
 }  // namespace amc

@@ -1,6 +1,7 @@
 """Budgets on other things than MACs: a latency table that is measured here, several bounds at once, what is dear in a history."""
 import math
 import os
+import re
 import unittest
 
 from amc_e2e import TinyCase, amc
@@ -29,7 +30,7 @@ class BudgetsTest(TinyCase):
 
     def test_a_search_keeps_a_latency_budget_and_every_other(self):
         best = self.run_job("out", "--budget", "latency=0.7", "--budget", "model_bytes=0.9", "--budget", "memory=90%",
-                            "--latency-table", self.table)
+                            "--latency-table", self.table, "--finalists", 0)
         uses = {use["resource"]: use for use in best["result"]["uses"]}
         self.assertEqual(list(uses), ["RESOURCE_LATENCY", "RESOURCE_MODEL_BYTES", "RESOURCE_ACTIVATION_BYTES"])
         for use in uses.values():
@@ -52,6 +53,30 @@ class BudgetsTest(TinyCase):
         self.assertEqual(rewards, sorted(rewards))
         self.assertEqual(max(rewards), best["episode"]["reward"])
         self.assertRegex(self.ok("best", "--dir", f"{self.dir}/out", "--pareto"), r"latency, predicted +of the original")
+
+    def test_the_winner_is_measured_before_it_wins(self):
+        # Without a budget, which a coarse table on a busy machine would miss now and then.
+        best = self.run_job("out", "--reward", "error_log_latency", "--latency-table", self.table, "--finalists", 2, "--must-measure")
+        check = best["result"]["latency"]
+        self.assertEqual(len(check["finalists"]), 2)
+        self.assertTrue(all(finalist["holds"] for finalist in check["finalists"]))
+        self.assertEqual(check["measured_us"], check["finalists"][0]["measured_us"])
+        self.assertGreater(check["measured_original_us"], 0)
+        self.assertEqual(check["setting"]["runtime"], "libtorch")
+        said = self.ok("best", "--dir", f"{self.dir}/out")
+        self.assertRegex(said, r"latency, measured +\S+ ms +\S+ ms")
+        self.assertRegex(said, r"ms predicted, \S+ ms measured \([+-]\S+%\)\.")
+        self.assertIn("The best of 2 that keep the budget, of 2 that were measured.", said)
+        self.assertRegex(said, r"The table was off by \S+ \(median\) and \S+ \(95th percentile\) on 2 networks")
+
+    def test_a_table_of_another_device_predicts_and_says_so(self):
+        with open(self.table) as file:
+            text = file.read()
+        with open(f"{self.dir}/phone.csv", "w") as file:
+            file.write(re.sub(r"(?m)^# device: .*$", "# device: Pixel 7", text))
+        best = self.run_job("out", "--budget", "latency=0.8", "--latency-table", f"{self.dir}/phone.csv")
+        self.assertRegex(best["result"]["latency"]["unmeasured"], r"no worker measures with libtorch .* on Pixel 7, 1 thread")
+        self.assertIn("NOT MEASURED: no worker measures with", self.ok("best", "--dir", f"{self.dir}/out"))
 
     def test_a_reward_on_latency_needs_no_budget(self):
         best = self.run_job("out", "--reward", "error_log_latency", "--latency-table", self.table)

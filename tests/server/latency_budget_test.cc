@@ -1,8 +1,11 @@
 // Jobs whose budget is on latency, and what is dear in their histories.
+#include <atomic>
 #include <cmath>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "amc/v1/latency.grpc.pb.h"
 #include "env/cost/latency_model.h"
 #include "env/cost/policy.h"
@@ -161,6 +164,150 @@ TEST_F(LatencyBudgetTest, SaysWhatIsWrongWithATable) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kOutOfRange) << refused;
   EXPECT_EQ(FieldOf(refused), "spec.budget");
   EXPECT_THAT(std::string(refused.message()), HasSubstr("latency: a budget of 1"));
+}
+
+// Times policies as `time_of` says, in microseconds; the original takes 1000.
+FakeWorker::Evaluate Timing(std::function<double(const v1::Policy&, int64_t round)> time_of) {
+  return [time_of = std::move(time_of)](const v1::Lease& lease) -> FakeWorker::Outcome {
+    if (lease.kind() != v1::TASK_KIND_TIME) return FakeWorker::Measure(lease);
+    v1::TaskResult result;
+    v1::TimingReport& report = *result.mutable_timing();
+    report.mutable_original()->set_median_us(1000);
+    for (const v1::Policy& policy : lease.timing().policies()) {
+      report.add_policies()->set_median_us(time_of(policy, lease.episode()));
+    }
+    return result;
+  };
+}
+
+TEST_F(LatencyBudgetTest, TheWinnerIsTheBestThatKeepsTheBudgetWhenMeasured) {
+  std::atomic<int> asked = 0;
+  // The best is too slow, the others hold: 60% of the original's 1000 us are allowed.
+  FakeWorker worker(channel_, "w1", Timing([&asked](const v1::Policy&, int64_t) {
+                      return asked++ == 0 ? 601.0 : 599.0;
+                    }));
+  v1::JobSpec spec = LatencySpec(Import(MadeUpTable(graph_, 0)));
+  spec.mutable_latency()->set_finalists(3);
+  const v1::Job job = WaitForEnd(Submit(spec, "r1")->id());
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+  const v1::LatencyCheck& check = job.result().latency();
+  ASSERT_EQ(check.finalists_size(), 3);
+  EXPECT_EQ(check.finalists(0).episode(), job.best_episode());
+  EXPECT_FALSE(check.finalists(0).holds());
+  EXPECT_EQ(job.result().episode(), check.finalists(1).episode());
+  EXPECT_NE(job.result().episode(), job.best_episode());
+  EXPECT_EQ(check.measured_us(), 599);
+  EXPECT_EQ(check.measured_original_us(), 1000);
+  EXPECT_DOUBLE_EQ(check.limit_us(), 600);
+  EXPECT_GT(check.predicted_us(), 0);
+  EXPECT_EQ(check.setting().runtime(), "libtorch");
+  EXPECT_EQ(check.unmeasured(), "");
+  const std::vector<v1::Episode> history = Episodes(job.id());
+  EXPECT_GT(job.result().steps_size(), 0);
+  for (int i = 1; i < 3; ++i) {
+    EXPECT_GE(history[static_cast<size_t>(check.finalists(i - 1).episode())].reward(),
+              history[static_cast<size_t>(check.finalists(i).episode())].reward());
+  }
+}
+
+// Everything takes a quarter longer than predicted, until candidates are cut to what that allows.
+TEST_F(LatencyBudgetTest, WhereNoneKeepsItTheBestAreCutAndMeasuredAgain) {
+  const LatencyTable table = MadeUpTable(graph_, 0);
+  const Grouping grouping = *BuildGroups(graph_);
+  const LatencyModel model = *LatencyModel::Create(graph_, grouping, table, "");
+  std::vector<int64_t> whole;
+  for (const PruneGroup& group : grouping.groups) whole.push_back(group.channels);
+  const auto original = static_cast<double>(model.Evaluate(whole));
+  const auto time_of = [&](const v1::Policy& policy, int64_t) {
+    std::vector<int64_t> kept;
+    for (const v1::Decision& decision : policy.decisions()) kept.push_back(decision.kept());
+    return 1.25 * 1000 * static_cast<double>(model.Evaluate(kept)) / original;
+  };
+  v1::JobSpec spec = LatencySpec(Import(table));
+  v1::Job job;
+  {
+    FakeWorker worker(channel_, "w1", Timing(time_of));
+    job = WaitForEnd(Submit(spec, "r1")->id());
+  }
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+  const v1::LatencyCheck& check = job.result().latency();
+  EXPECT_LE(check.measured_us(), check.limit_us());
+  EXPECT_GT(check.measured_us(), 0.9 * check.limit_us());  // used up all the same
+  EXPECT_GT(check.finalists_size(), 4);
+  // The winner is in the history, as a candidate of its own.
+  const std::vector<v1::Episode> history = Episodes(job.id());
+  ASSERT_GT(static_cast<int64_t>(history.size()), job.spec().search().episodes());
+  EXPECT_EQ(history[static_cast<size_t>(job.result().episode())].note(),
+            "cut: the best measured too slow");
+  EXPECT_EQ(job.episodes_done(), static_cast<int64_t>(history.size()));
+}
+
+TEST_F(LatencyBudgetTest, FailsWhereNothingIsFastEnough) {
+  FakeWorker worker(channel_, "w1", Timing([](const v1::Policy&, int64_t) { return 900.0; }));
+  const v1::Job job = WaitForEnd(Submit(LatencySpec(Import(MadeUpTable(graph_, 0))), "r1")->id());
+  EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(job.failure(), v1::FAILURE_REASON_LATENCY);
+  EXPECT_THAT(job.message(), HasSubstr("no candidate keeps the latency budget when it is measured: "
+                                       "the nearest took 0.9 ms, and 0.6 ms are allowed"));
+}
+
+TEST_F(LatencyBudgetTest, SaysWhyAResultIsNotMeasured) {
+  LatencyTable table = MadeUpTable(graph_, 0);
+  table.setting.device = "Pixel 7";
+  FakeWorker worker(channel_, "w1");
+  v1::JobSpec spec = LatencySpec(Import(table));
+  const v1::Job predicted = WaitForEnd(Submit(spec, "r1")->id());
+  ASSERT_EQ(predicted.state(), v1::JOB_STATE_SUCCEEDED) << predicted.message();
+  EXPECT_EQ(predicted.result().latency().unmeasured(),
+            "no worker measures with libtorch 1.13.1 on Pixel 7, 1 thread, batch 1");
+  EXPECT_EQ(predicted.result().latency().measured_us(), 0);
+  EXPECT_EQ(predicted.result().episode(), predicted.best_episode());
+
+  spec.mutable_latency()->set_finalists(0);
+  const v1::Job asked = WaitForEnd(Submit(spec, "r2")->id());
+  EXPECT_EQ(asked.result().latency().unmeasured(), "the job has no finalists measured");
+
+  spec.mutable_latency()->clear_finalists();
+  spec.mutable_latency()->set_must_measure(true);
+  const std::string waiting = Submit(spec, "r3")->id();
+  while (GetJob(waiting).state() != v1::JOB_STATE_FINISHING) absl::SleepFor(absl::Milliseconds(5));
+  absl::SleepFor(absl::Milliseconds(200));
+  EXPECT_EQ(GetJob(waiting).state(), v1::JOB_STATE_FINISHING);
+  grpc::ClientContext context;
+  v1::CancelJobRequest cancel;
+  cancel.set_id(waiting);
+  v1::Job cancelled;
+  EXPECT_TRUE(jobs_->CancelJob(&context, cancel, &cancelled).ok());
+  EXPECT_EQ(WaitForEnd(waiting).state(), v1::JOB_STATE_CANCELLED);
+
+  spec.mutable_latency()->set_finalists(65);
+  EXPECT_EQ(FieldOf(Submit(spec, "r4").status()), "spec.latency.finalists");
+}
+
+// A server that dies between the rounds takes the measured ones from its store.
+TEST_F(LatencyBudgetTest, ARestartGoesOnWithWhatWasMeasured) {
+  std::atomic<int> rounds = 0;
+  std::atomic<bool> stuck = true;
+  const auto evaluate = [&](const v1::Lease& lease) -> FakeWorker::Outcome {
+    if (lease.kind() == v1::TASK_KIND_TIME) {
+      ++rounds;
+      if (lease.episode() == 1 && stuck) return std::nullopt;
+    }
+    return Timing([](const v1::Policy&, int64_t round) { return round == 0 ? 605.0 : 500.0; })(
+        lease);
+  };
+  const std::string id = Submit(LatencySpec(Import(MadeUpTable(graph_, 0))), "r1")->id();
+  {
+    FakeWorker worker(channel_, "w1", evaluate);
+    while (rounds < 2) absl::SleepFor(absl::Milliseconds(5));
+  }
+  stuck = false;
+  RestartServer();
+  FakeWorker worker(channel_, "w1", evaluate);
+  const v1::Job job = WaitForEnd(id);
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+  EXPECT_EQ(rounds, 3);  // the first one was not repeated
+  EXPECT_EQ(job.result().latency().measured_us(), 500);
 }
 
 TEST_F(LatencyBudgetTest, AFrontOfLatencyNeedsATable) {
