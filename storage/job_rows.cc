@@ -205,6 +205,17 @@ absl::StatusOr<std::vector<v1::Job>> UnfinishedJobs(Database& db) {
   return ReadJobs(std::move(rows));
 }
 
+// The digest stands in the body as it is; where in it, only the message knows.
+absl::StatusOr<std::vector<v1::Job>> JobsOfLatencyTable(Database& db, const std::string& digest) {
+  AMC_ASSIGN_OR_RETURN(Statement rows,
+                       db.Query(absl::StrCat("SELECT ", kJobColumns,
+                                             " FROM jobs WHERE instr(body, ?) > 0 ORDER BY key"),
+                                Blob{digest}));
+  AMC_ASSIGN_OR_RETURN(std::vector<v1::Job> jobs, ReadJobs(std::move(rows)));
+  std::erase_if(jobs, [&](const v1::Job& job) { return job.spec().latency().table() != digest; });
+  return jobs;
+}
+
 absl::StatusOr<int64_t> UpdateJob(Database& db, const JobUpdate& update) {
   const v1::Job& job = update.job;
   AMC_ASSIGN_OR_RETURN(Statement row,

@@ -26,6 +26,9 @@ absl::StatusOr<v1::Job> GetJob(sqlite::Database& db, const std::string& id);
 absl::StatusOr<v1::ListJobsResponse> ListJobs(sqlite::Database& db,
                                               const v1::ListJobsRequest& request);
 absl::StatusOr<std::vector<v1::Job>> UnfinishedJobs(sqlite::Database& db);
+// Those, ended or not, whose spec names a latency table, oldest first.
+absl::StatusOr<std::vector<v1::Job>> JobsOfLatencyTable(sqlite::Database& db,
+                                                        const std::string& digest);
 // Returns the job's key.
 absl::StatusOr<int64_t> UpdateJob(sqlite::Database& db, const JobUpdate& update);
 absl::Status DeleteJob(sqlite::Database& db, const std::string& id);

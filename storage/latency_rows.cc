@@ -133,12 +133,13 @@ absl::StatusOr<v1::LatencyTableInfo> FindLatencyTable(Database& db, const std::s
 
 absl::Status DeleteLatencyTable(Database& db, const std::string& digest) {
   AMC_RETURN_IF_ERROR(NeedLatencyTable(db, digest));
-  AMC_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, UnfinishedJobs(db));
-  for (const v1::Job& job : jobs) {
-    if (job.spec().latency().table() != digest) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat("latency table ", digest, " is needed by job \"", job.id(), "\", which is ",
-                     v1::JobState_Name(job.state())));
+  AMC_ASSIGN_OR_RETURN(const std::vector<v1::Job> jobs, JobsOfLatencyTable(db, digest));
+  if (!jobs.empty()) {
+    const std::string others =
+        jobs.size() == 1 ? "" : absl::StrCat(", and by ", jobs.size() - 1, " more");
+    return absl::FailedPreconditionError(absl::StrCat(
+        "latency table ", digest, " is needed by job \"", jobs[0].id(), "\", which is ",
+        v1::JobState_Name(jobs[0].state()), others, ": delete the job first, ended or not"));
   }
   return db.Run("DELETE FROM latency_tables WHERE digest = ?", digest).status();
 }

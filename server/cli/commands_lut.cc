@@ -169,7 +169,8 @@ absl::Status Delete(const LutArgs& args) {
       client->Call(client->latency(), &Stub::DeleteLatencyTable, request);
   if (absl::IsFailedPrecondition(response.status())) {
     return WithHint(response.status(),
-                    "`amc watch JOB` waits for its end, `amc cancel JOB` ends it.");
+                    "`amc delete JOB` removes a job and its history; one that has not ended wants "
+                    "`amc cancel JOB` before.");
   }
   if (!response.ok()) return WithListHint(response.status());
   if (args.json) PrintJson(*response);
@@ -235,8 +236,8 @@ std::vector<Command> LutCommands() {
            }),
       Make("check", "Check a latency table's file, without a server", "amc lut check pixel7.csv",
            Check, false, AddFile),
-      Make("delete", "Remove a latency table that no unfinished job needs",
-           "amc lut delete 3fa9c21b0d77", Delete, true, AddDigest),
+      Make("delete", "Remove a latency table that no job names", "amc lut delete 3fa9c21b0d77",
+           Delete, true, AddDigest),
   };
 }
 

@@ -3,7 +3,7 @@ import json
 import os
 import unittest
 
-from amc_e2e import Background, TinyCase
+from amc_e2e import Background, TinyCase, amc, wait_until
 
 SETTING = {"device": "Pixel 7", "runtime": "ncnn", "version": "20240820", "threads": "2", "batch": "1"}
 HEADER = "layer,in,out,median_us,spread_us"
@@ -195,6 +195,25 @@ class LutTest(TinyCase):
         again.wait_for("listening on ")
         self.address = again.output().split("listening on ")[1].split()[0]
         self.assertEqual(self.lut("export", digest, "-o", "-"), csv())
+
+
+class LutOfJobsTest(TinyCase):
+    def test_a_table_outlives_the_jobs_that_name_it(self):
+        table = f"{self.dir}/table.csv"
+        self.ok("lut", "build", self.model, "--points", 3, "--tolerance", 0.4, "--networks", 3, "--unseen", 2, "-o", table)
+        server = Background(self.dir, "server", "serve", "--address", "127.0.0.1:0", "--data-folder", f"{self.dir}/data")
+        self.addCleanup(server.stop)
+        server.wait_for("listening on ")
+        at = ["--server", server.output().split("listening on ")[1].split()[0]]
+        job = self.json("submit", "--model", self.model, "--data", self.pack, "--budget", "latency=0.8",
+                        "--latency-table", table, *at)["id"]
+        digest = json.loads(self.ok("lut", "list", "--json", *at))["tables"][0]["digest"]
+        hint = rf'latency table {digest} is needed by job "{job}", which is .*\n`amc delete JOB` .*`amc cancel JOB`'
+        self.fails(1, hint, "lut", "delete", digest[:12], *at)
+        self.ok("cancel", job, *at)
+        self.fails(1, hint, "lut", "delete", digest[:12], *at)
+        wait_until(lambda: amc("delete", job, *at).returncode == 0, what="the cancelled job's end")
+        self.assertEqual(self.ok("lut", "delete", digest[:12], *at), "")
 
 
 class LutWithoutServerTest(TinyCase):

@@ -266,8 +266,11 @@ TEST_F(LatencyServiceTest, KeepsATableThatAJobNeeds) {
   const grpc::Status needed = service.DeleteLatencyTable(nullptr, &request, &response);
   EXPECT_EQ(needed.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_THAT(needed.error_message(), AllOf(HasSubstr(info.digest()), HasSubstr("needy")));
-  job.set_state(v1::JOB_STATE_CANCELLED);
+  job.set_state(v1::JOB_STATE_CANCELLED);  // it may be resumed
   ASSERT_TRUE(store->UpdateJob({job, {}}).ok());
+  EXPECT_EQ(service.DeleteLatencyTable(nullptr, &request, &response).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+  ASSERT_TRUE(store->DeleteJob("needy").ok());
   EXPECT_TRUE(service.DeleteLatencyTable(nullptr, &request, &response).ok());
 }
 

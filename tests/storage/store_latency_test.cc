@@ -155,26 +155,42 @@ TEST_F(StoreLatencyTest, AJobNeedsItsTable) {
   EXPECT_THAT(Submit("b", ""), IsOk());
 }
 
-TEST_F(StoreLatencyTest, StaysWhileAJobThatHasNotEndedNamesIt) {
+TEST_F(StoreLatencyTest, StaysWhileAJobNamesItEndedOrNot) {
   Put(kDigest);
   Put(kOther);
   ASSERT_THAT(Submit("a", kDigest), IsOk());
   ASSERT_THAT(store_->DeleteLatencyTable(kOther), IsOk());
-  for (const v1::JobState state : {v1::JOB_STATE_QUEUED, v1::JOB_STATE_BASELINE,
-                                   v1::JOB_STATE_SEARCHING, v1::JOB_STATE_FINISHING}) {
+  for (const v1::JobState state :
+       {v1::JOB_STATE_QUEUED, v1::JOB_STATE_BASELINE, v1::JOB_STATE_SEARCHING,
+        v1::JOB_STATE_FINISHING, v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED,
+        v1::JOB_STATE_CANCELLED}) {
     SetState("a", state);
     EXPECT_THAT(store_->DeleteLatencyTable(kDigest),
                 Fails(StatusCode::kFailedPrecondition,
                       absl::StrCat("job \"a\", which is ", v1::JobState_Name(state))));
   }
   EXPECT_THAT(store_->GetLatencyTable(kDigest), IsOk());
-  for (const v1::JobState state :
-       {v1::JOB_STATE_SUCCEEDED, v1::JOB_STATE_FAILED, v1::JOB_STATE_CANCELLED}) {
-    SetState("a", state);
-    EXPECT_THAT(store_->DeleteLatencyTable(kDigest), IsOk());
-    EXPECT_THAT(store_->DeleteLatencyTable(kDigest), Fails(StatusCode::kNotFound, kDigest));
-    Put(kDigest);
-  }
+  ASSERT_THAT(Submit("b", kDigest), IsOk());
+  EXPECT_THAT(store_->DeleteLatencyTable(kDigest),
+              Fails(StatusCode::kFailedPrecondition,
+                    "job \"a\", which is JOB_STATE_CANCELLED, and by 1 more: delete"));
+  ASSERT_THAT(store_->DeleteJob("a"), IsOk());
+  SetState("b", v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(store_->DeleteLatencyTable(kDigest),
+              Fails(StatusCode::kFailedPrecondition,
+                    "job \"b\", which is JOB_STATE_SUCCEEDED: delete the job first"));
+  ASSERT_THAT(store_->DeleteJob("b"), IsOk());
+  EXPECT_THAT(store_->DeleteLatencyTable(kDigest), IsOk());
+  EXPECT_THAT(store_->DeleteLatencyTable(kDigest), Fails(StatusCode::kNotFound, kDigest));
+}
+
+// A digest elsewhere in a job is no need of the table.
+TEST_F(StoreLatencyTest, ATableIsNeededByWhatNamesItAsOne) {
+  Put(kDigest);
+  v1::Job job = SampleJob("a");
+  job.mutable_spec()->set_name(kDigest);
+  ASSERT_THAT(store_->CreateJob(job, "request", "hash", {}), IsOk());
+  EXPECT_THAT(store_->DeleteLatencyTable(kDigest), IsOk());
 }
 
 TEST_F(StoreLatencyTest, ABackupHasThem) {
