@@ -66,6 +66,11 @@ v1::JobSpec WithDefaults(const v1::JobSpec& spec) {
   if (!spec.space().has_channel_multiple() && IsOnLatency(spec)) {
     full.mutable_space()->clear_channel_multiple();
   }
+  if (full.has_latency()) {
+    v1::LatencySpec& latency = *full.mutable_latency();
+    if (!latency.has_finalists()) latency.set_finalists(4);
+    if (!latency.has_must_measure()) latency.set_must_measure(false);
+  }
   const bool quality = full.search().reward() == v1::REWARD_KIND_QUALITY;
   if (spec.search().metric() == v1::QUALITY_METRIC_UNSPECIFIED && !quality) {
     full.mutable_search()->set_metric(v1::QUALITY_METRIC_TOP1);
