@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "base/status_macros.h"
-#include "env/measure/fit.h"
 #include "env/measure/sampler.h"
 #include "env/prune/surgery.h"
 
@@ -32,10 +32,6 @@ std::vector<int64_t> Scaled(const Grouping& grouping, const std::vector<double>&
     kept.push_back(std::min(group.channels, unit * std::max<int64_t>(1, units)));
   }
   return kept;
-}
-
-FitPoint PointOf(const TimedPolicy& timed) {
-  return {timed.layers_us, timed.other_bytes, timed.measured_us};
 }
 
 }  // namespace
@@ -94,10 +90,9 @@ absl::StatusOr<std::vector<TimedPolicy>> TimePolicies(
   return timed;
 }
 
-absl::StatusOr<LatencyFit> CalibrateLatency(
-    Runtime& runtime, const Graph& graph, const Grouping& grouping, const LatencyTable& table,
-    const std::string& model, const CalibrationOptions& options,
-    const std::function<void(size_t done, size_t total)>& progress) {
+absl::StatusOr<CalibrationPlan> PlanCalibration(const Graph& graph, const Grouping& grouping,
+                                                const LatencyTable& table, const std::string& model,
+                                                const CalibrationOptions& options) {
   if (options.fitted < 3 || options.unseen < 1 || options.channel_multiple < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("calibration with ", options.fitted, " networks to fit to and ",
@@ -109,28 +104,51 @@ absl::StatusOr<LatencyFit> CalibrateLatency(
   bare.fits.clear();
   AMC_ASSIGN_OR_RETURN(const LatencyModel layers,
                        LatencyModel::Create(graph, grouping, bare, model));
-  std::vector<std::vector<int64_t>> policies =
-      SpreadPolicies(grouping, layers, options.fitted - 1, options, options.seed);
-  std::vector<int64_t>& whole = policies.emplace_back();
+  CalibrationPlan plan{
+      .model = model,
+      .policies = SpreadPolicies(grouping, layers, options.fitted - 1, options, options.seed),
+      .fitted = static_cast<size_t>(options.fitted),
+      .predicted = {}};
+  std::vector<int64_t>& whole = plan.policies.emplace_back();
   for (const PruneGroup& group : grouping.groups) whole.push_back(group.channels);
   for (std::vector<int64_t>& kept :
        SpreadPolicies(grouping, layers, options.unseen, options, options.seed + 1)) {
-    policies.push_back(std::move(kept));
+    plan.policies.push_back(std::move(kept));
   }
-  AMC_ASSIGN_OR_RETURN(
-      const std::vector<TimedPolicy> timed,
-      TimePolicies(runtime, graph, grouping, layers, policies, options.measure, progress));
+  for (const std::vector<int64_t>& kept : plan.policies) {
+    plan.predicted.push_back({.layers_us = layers.SumOfLayersUs(kept),
+                              .other_bytes = static_cast<double>(layers.OtherBytes(kept))});
+  }
+  return plan;
+}
+
+absl::StatusOr<LatencyFit> FitCalibration(const CalibrationPlan& plan,
+                                          absl::Span<const NetworkTime> times) {
+  AMC_CHECK(times.size() == plan.policies.size());
   std::vector<FitPoint> seen, unseen;
   std::vector<double> repeatability;
-  for (size_t i = 0; i < timed.size(); ++i) {
-    (static_cast<int64_t>(i) < options.fitted ? seen : unseen).push_back(PointOf(timed[i]));
-    repeatability.push_back(timed[i].repeatability);
+  for (size_t i = 0; i < times.size(); ++i) {
+    FitPoint& point = (i < plan.fitted ? seen : unseen).emplace_back(plan.predicted[i]);
+    point.measured_us = times[i].median_us;
+    repeatability.push_back(times[i].repeatability);
   }
   AMC_ASSIGN_OR_RETURN(LatencyFit fit, FitLatency(seen));
   SetErrors(fit, unseen);
-  fit.model = model;
+  fit.model = plan.model;
   fit.repeatability = Median(repeatability);
   return fit;
+}
+
+absl::StatusOr<LatencyFit> CalibrateLatency(
+    Runtime& runtime, const Graph& graph, const Grouping& grouping, const LatencyTable& table,
+    const std::string& model, const CalibrationOptions& options,
+    const std::function<void(size_t done, size_t total)>& progress) {
+  AMC_ASSIGN_OR_RETURN(const CalibrationPlan plan,
+                       PlanCalibration(graph, grouping, table, model, options));
+  AMC_ASSIGN_OR_RETURN(
+      const std::vector<NetworkTime> times,
+      TimePruned(runtime, graph, grouping, plan.policies, options.measure, progress));
+  return FitCalibration(plan, times);
 }
 
 }  // namespace amc

@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "env/cost/latency_model.h"
 #include "env/cost/latency_table.h"
 #include "env/graph/graph.h"
 #include "env/graph/groups.h"
 #include "env/measure/build_table.h"
+#include "env/measure/fit.h"
 #include "env/measure/measure_networks.h"
 #include "env/measure/runtime.h"
 
@@ -56,9 +58,26 @@ absl::StatusOr<std::vector<TimedPolicy>> TimePolicies(
     const std::vector<std::vector<int64_t>>& policies, const MeasureOptions& options,
     const std::function<void(size_t done, size_t total)>& progress);
 
-// The fit of `model`, the sha256 of the network's file, with its errors on unseen networks. `table`
-// must know all layers of `graph`, which has weights. InvalidArgument for options out of range;
-// errors as LatencyModel::Create, MeasureNetworks and FitLatency.
+// The networks that a fit is made of, and what `table` says of them.
+struct CalibrationPlan {
+  std::string model;  // sha256 of the network's file
+  std::vector<std::vector<int64_t>>
+      policies;                     // kept counts, one per group; the original among them
+  size_t fitted = 0;                // the first so many; the others judge
+  std::vector<FitPoint> predicted;  // of each; not measured yet
+};
+// `table` must know all layers of `graph`, which may be weightless. InvalidArgument for options out
+// of range; errors as LatencyModel::Create.
+absl::StatusOr<CalibrationPlan> PlanCalibration(const Graph& graph, const Grouping& grouping,
+                                                const LatencyTable& table, const std::string& model,
+                                                const CalibrationOptions& options);
+// The fit, with its errors on unseen networks. `times` are those of the plan's policies. Errors as
+// FitLatency.
+absl::StatusOr<LatencyFit> FitCalibration(const CalibrationPlan& plan,
+                                          absl::Span<const NetworkTime> times);
+
+// Plans, measures and fits. `graph` has weights; errors as PlanCalibration, MeasureNetworks and
+// FitLatency.
 absl::StatusOr<LatencyFit> CalibrateLatency(
     Runtime& runtime, const Graph& graph, const Grouping& grouping, const LatencyTable& table,
     const std::string& model, const CalibrationOptions& options,

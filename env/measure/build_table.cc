@@ -188,6 +188,20 @@ absl::StatusOr<std::vector<TablePoint>> PlanTable(const Graph& graph, const Grou
   return missing;
 }
 
+std::vector<absl::Span<const TablePoint>> SplitPlan(absl::Span<const TablePoint> points,
+                                                    size_t most) {
+  std::vector<absl::Span<const TablePoint>> parts;
+  size_t begin = 0;
+  for (size_t i = 1; i <= points.size(); ++i) {
+    const bool same_kind = i < points.size() && points[i].layer.kind == points[begin].layer.kind;
+    const bool same_input = same_kind && points[i].in == points[i - 1].in;
+    if (same_kind && (i - begin < most || same_input)) continue;
+    parts.push_back(points.subspan(begin, i - begin));
+    begin = i;
+  }
+  return parts;
+}
+
 absl::StatusOr<MeasuredRows> MeasurePoints(
     Runtime& runtime, const Graph& graph, absl::Span<const TablePoint> points,
     const MeasureOptions& options, const std::function<void(size_t done, size_t total)>& progress) {

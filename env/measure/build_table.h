@@ -39,6 +39,11 @@ absl::StatusOr<std::vector<TablePoint>> PlanTable(const Graph& graph, const Grou
                                                   size_t max_grid_points = kMaxGridPoints,
                                                   int64_t channel_multiple = 1);
 
+// A plan, sorted as PlanTable's, in parts that can be measured apart: each of one kind, and cut
+// between two input counts, whose points share a baseline, once it has `most` points.
+std::vector<absl::Span<const TablePoint>> SplitPlan(absl::Span<const TablePoint> points,
+                                                    size_t most);
+
 struct MeasureOptions {
   SamplerOptions sampler = {};  // max_time: of each set that is loaded together
   // What is loaded together and timed against one another, baselines included.

@@ -93,6 +93,26 @@ TEST(PlanTableTest, HoldsMultiplesWhereOnlyThoseAreKept) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST(SplitPlanTest, CutsKindsBetweenInputCounts) {
+  const Graph graph = BuildNetwork("mobilenetv1", {}).value();
+  const auto points = PlanTable(graph, BuildGroups(graph).value(), {}).value();
+  for (const size_t most : {size_t{1}, size_t{20}, points.size()}) {
+    const TablePoint* next = points.data();
+    for (const auto part : SplitPlan(points, most)) {
+      ASSERT_EQ(part.data(), next);  // nothing is left out, nothing twice
+      next += part.size();
+      for (const TablePoint& point : part) EXPECT_EQ(point.layer.kind, part[0].layer.kind);
+      // What follows is another kind, or another input count and the part is full.
+      if (next == points.data() + points.size()) break;
+      if (next->layer.kind != part[0].layer.kind) continue;
+      EXPECT_NE(next->in, part.back().in);
+      EXPECT_GE(part.size(), most);
+    }
+    EXPECT_EQ(next, points.data() + points.size());
+  }
+  EXPECT_THAT(SplitPlan({}, 8), IsEmpty());
+}
+
 TEST(PlanTableTest, GrowsGridsOfOtherNetworks) {
   const auto network = [](int64_t channels) {
     GraphBuilder builder;
