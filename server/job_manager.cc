@@ -102,6 +102,10 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id, int64_t more_e
     return absl::FailedPreconditionError(
         absl::StrCat("job ", id, " has succeeded: it goes on with more episodes alone"));
   }
+  if (job.spec().has_build() && more_episodes > 0) {
+    return FieldError("more_episodes",
+                      absl::StrCat("job ", id, " makes a latency table: it has no episodes"));
+  }
   const bool ended = HasEnded(job.state());
   {
     // The end is stored a moment before the job's thread lets go of it. A job that has not ended

@@ -51,6 +51,7 @@ void JobRunner::Run(const std::string& id) {
 absl::Status JobRunner::Work() {
   AMC_RETURN_IF_ERROR(CheckGoing());  // told to stop before the board knew the job
   const v1::JobSpec& spec = job_.spec();
+  if (spec.has_build()) return MakeTable();
   AMC_ASSIGN_OR_RETURN(env_, context_.models->MakeEnvironment(spec.model(), SettingsOf(spec)));
   if (job_.start_time_ms() == 0) {
     job_.set_start_time_ms(absl::ToUnixMillis(context_.clock->Now()));

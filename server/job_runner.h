@@ -61,6 +61,8 @@ class JobRunner {
   // Measures what the search drew, or was told to, teaches it and commits.
   absl::Status Evaluate(const std::vector<Episode>& drawn);
   absl::Status Finish();
+  // Instead of all this, of a job with a LatencyBuild (job_runner_table.cc).
+  absl::Status MakeTable();
   // The winner with its steps; `latency` says what was measured, where latency counts.
   absl::StatusOr<v1::Episode> ChooseWinner(v1::LatencyCheck& latency);
 

@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/build_spec.h"
 #include "server/convert.h"
 #include "server/rpc/on_latency.h"
 #include "server/rpc/status_convert.h"
@@ -231,6 +232,7 @@ void CheckDigest(absl::string_view field, const std::string& digest, absl::strin
 }  // namespace
 
 absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
+  if (spec.has_build()) return ResolveTableJob(spec);
   v1::JobSpec resolved = spec;
   Checker check("spec.");
   if (resolved.name().size() > 200) {

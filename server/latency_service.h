@@ -1,7 +1,6 @@
 // LatencyService: latency tables in and out. See latency.proto for what each call promises.
 #pragma once
 
-#include "absl/status/statusor.h"
 #include "amc/v1/latency.grpc.pb.h"
 #include "base/clock.h"
 #include "storage/store.h"
@@ -28,8 +27,6 @@ class LatencyServiceImpl : public v1::LatencyService::Service {
                                   v1::DeleteLatencyTableResponse* response) override;
 
  private:
-  absl::StatusOr<v1::LatencyTableInfo> Import(const v1::ImportLatencyTableRequest& request);
-
   Store* const store_;
   const Clock* const clock_;
 };

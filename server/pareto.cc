@@ -91,6 +91,10 @@ absl::StatusOr<v1::GetParetoResponse> GetPareto(const v1::GetParetoRequest& requ
                                                 ModelCache& models) {
   AMC_ASSIGN_OR_RETURN(const v1::Job job, store.GetJob(request.job()));
   v1::Resource resource = request.resource();
+  if (job.spec().has_build()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", job.id(), " makes a latency table: it has no candidates"));
+  }
   if (!v1::Resource_IsValid(resource)) {
     return FieldError("resource", absl::StrCat("unknown value ", static_cast<int>(resource)));
   }

@@ -14,6 +14,7 @@
 #include "server/job_error.h"
 #include "server/job_spec.h"
 #include "server/rpc/status_convert.h"
+#include "server/table_plan.h"
 
 namespace amc {
 namespace {
@@ -98,6 +99,7 @@ absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
                                    const ArtifactStore& artifacts, ModelCache& models) {
   v1::Job job;
   AMC_ASSIGN_OR_RETURN(*job.mutable_spec(), ResolveJobSpec(spec));
+  if (spec.has_build()) return PrepareTableJob(job.spec(), store, models);
   const std::string& model = job.spec().model();
   const std::string& data = job.spec().data();
   absl::StatusOr<std::shared_ptr<const Graph>> graph = models.Model(model);

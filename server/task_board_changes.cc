@@ -1,6 +1,5 @@
 // TaskBoard's inner half: looking tasks up, and the changes of state that go through the store.
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,53 +7,9 @@
 #include "base/status_macros.h"
 #include "server/job_error.h"
 #include "server/task_board.h"
+#include "server/task_result.h"
 
 namespace amc {
-namespace {
-
-absl::Status CheckTiming(const v1::TimingOrder& order, const v1::TimingReport& report) {
-  if (report.policies_size() != order.policies_size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("result.timing.policies: ", report.policies_size(), " for the ",
-                     order.policies_size(), " of the task"));
-  }
-  const auto bad = [](const v1::NetworkTiming& timing) {
-    return !(timing.median_us() > 0 && std::isfinite(timing.median_us()));
-  };
-  if (bad(report.original()) ||
-      std::any_of(report.policies().begin(), report.policies().end(), bad)) {
-    return absl::InvalidArgumentError(
-        "result.timing: a median_us is not a positive number of microseconds");
-  }
-  return absl::OkStatus();
-}
-
-// Whether a result has what its task's kind asks for.
-absl::Status CheckResult(const TaskRecord& task, const v1::TaskResult& result) {
-  if (!result.infeasible().empty()) {
-    if (task.kind == v1::TASK_KIND_EVALUATE && !result.has_measurement()) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat("result.infeasible: set for a task of kind ", v1::TaskKind_Name(task.kind),
-                     result.has_measurement() ? ", together with a measurement" : ""));
-  }
-  absl::string_view wanted = "measurement";
-  bool has = result.has_measurement();
-  if (task.kind == v1::TASK_KIND_FINISH) {
-    wanted = "result";
-    has = result.has_result();
-  } else if (task.kind == v1::TASK_KIND_TIME) {
-    wanted = "timing";
-    has = result.has_timing();
-  }
-  if (!has) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "result.", wanted, ": missing for a task of kind ", v1::TaskKind_Name(task.kind)));
-  }
-  return task.kind == v1::TASK_KIND_TIME ? CheckTiming(task.timing, result.timing())
-                                         : absl::OkStatus();
-}
-
-}  // namespace
 
 v1::LeaseRef TaskBoard::RefOf(const TaskRecord& record) {
   v1::LeaseRef ref;

@@ -139,8 +139,8 @@ absl::StatusOr<v1::Job> CreateJob(Database& db, const v1::Job& job, const std::s
   for (const std::string& digest : {job.spec().model(), job.spec().data()}) {
     if (!digest.empty()) AMC_RETURN_IF_ERROR(UseArtifact(db, digest, job.create_time_ms()));
   }
-  if (const std::string& table = job.spec().latency().table(); !table.empty()) {
-    AMC_RETURN_IF_ERROR(NeedLatencyTable(db, table));
+  for (const std::string& table : {job.spec().latency().table(), job.spec().build().extend()}) {
+    if (!table.empty()) AMC_RETURN_IF_ERROR(NeedLatencyTable(db, table));
   }
   AMC_RETURN_IF_ERROR(AppendEvents(db, row.Int(0), 0, events).status());
   return GetJob(db, job.id());
@@ -212,7 +212,9 @@ absl::StatusOr<std::vector<v1::Job>> JobsOfLatencyTable(Database& db, const std:
                                              " FROM jobs WHERE instr(body, ?) > 0 ORDER BY key"),
                                 Blob{digest}));
   AMC_ASSIGN_OR_RETURN(std::vector<v1::Job> jobs, ReadJobs(std::move(rows)));
-  std::erase_if(jobs, [&](const v1::Job& job) { return job.spec().latency().table() != digest; });
+  std::erase_if(jobs, [&](const v1::Job& job) {
+    return job.spec().latency().table() != digest && job.spec().build().extend() != digest;
+  });
   return jobs;
 }
 

@@ -31,20 +31,23 @@ v1::LatencySetting ToProto(const LatencySetting& setting) {
   return proto;
 }
 
+v1::LatencyRow ToProto(const LatencyRow& row) {
+  v1::LatencyRow proto;
+  proto.set_layer(row.layer);
+  proto.set_in(row.in);
+  proto.set_out(row.out);
+  proto.set_median_us(row.median_us);
+  proto.set_spread_us(row.spread_us);
+  return proto;
+}
+
 v1::LatencyTable ToProto(const LatencyTable& table) {
   v1::LatencyTable proto;
   *proto.mutable_setting() = ToProto(table.setting);
   proto.set_date(table.date);
   proto.set_tolerance(table.tolerance);
   proto.mutable_rows()->Reserve(static_cast<int>(table.rows.size()));
-  for (const LatencyRow& row : table.rows) {
-    v1::LatencyRow& added = *proto.add_rows();
-    added.set_layer(row.layer);
-    added.set_in(row.in);
-    added.set_out(row.out);
-    added.set_median_us(row.median_us);
-    added.set_spread_us(row.spread_us);
-  }
+  for (const LatencyRow& row : table.rows) *proto.add_rows() = ToProto(row);
   for (const LatencyFit& fit : table.fits) *proto.add_fits() = ToProto(fit);
   return proto;
 }
@@ -57,19 +60,21 @@ LatencySetting FromProto(const v1::LatencySetting& setting) {
           .batch = setting.batch()};
 }
 
+LatencyRow FromProto(const v1::LatencyRow& row) {
+  return {.layer = row.layer(),
+          .in = row.in(),
+          .out = row.out(),
+          .median_us = row.median_us(),
+          .spread_us = row.spread_us()};
+}
+
 LatencyTable FromProto(const v1::LatencyTable& table) {
   LatencyTable result;
   result.setting = FromProto(table.setting());
   result.date = table.date();
   result.tolerance = table.tolerance();
   result.rows.reserve(static_cast<size_t>(table.rows_size()));
-  for (const v1::LatencyRow& row : table.rows()) {
-    result.rows.push_back({.layer = row.layer(),
-                           .in = row.in(),
-                           .out = row.out(),
-                           .median_us = row.median_us(),
-                           .spread_us = row.spread_us()});
-  }
+  for (const v1::LatencyRow& row : table.rows()) result.rows.push_back(FromProto(row));
   for (const v1::LatencyFit& fit : table.fits()) {
     result.fits.push_back({.model = fit.model(),
                            .layers = fit.layers(),

@@ -8,9 +8,11 @@
 namespace amc {
 
 v1::LatencySetting ToProto(const LatencySetting& setting);
+v1::LatencyRow ToProto(const LatencyRow& row);
 v1::LatencyTable ToProto(const LatencyTable& table);
 
 LatencySetting FromProto(const v1::LatencySetting& setting);
+LatencyRow FromProto(const v1::LatencyRow& row);
 LatencyTable FromProto(const v1::LatencyTable& table);
 
 // All that can be said of a checked table without its rows; import_time_ms stays 0.

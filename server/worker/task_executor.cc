@@ -78,6 +78,12 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
     result.set_seconds(absl::ToDoubleSeconds(absl::Now() - start));
     return result;
   }
+  if (lease.kind() == v1::TASK_KIND_MEASURE_LAYERS) {
+    AMC_ASSIGN_OR_RETURN(*result.mutable_layers(),
+                         timing_.MeasureLayers(lease, progress, cancelled));
+    result.set_seconds(absl::ToDoubleSeconds(absl::Now() - start));
+    return result;
+  }
   const v1::EvaluationSpec& evaluation = lease.spec().evaluation();
   if (NumThreads() != evaluation.threads()) TuneProcess(static_cast<int>(evaluation.threads()));
   AMC_ASSIGN_OR_RETURN(Workspace* const work, Open(lease.spec(), progress, cancelled));

@@ -1,11 +1,14 @@
 #include "server/worker/timing.h"
 
+#include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "base/status_macros.h"
-#include "env/graph/groups.h"
+#include "env/cost/latency_layers.h"
 #include "env/graph/onnx_import.h"
 #include "env/latency_calibration.h"
 #include "server/convert.h"
@@ -25,6 +28,26 @@ v1::NetworkTiming ToProto(const NetworkTime& time) {
   return timing;
 }
 
+// The points of an order, with the first layer of their kind.
+absl::StatusOr<std::vector<TablePoint>> PointsOf(const v1::LayerPoints& order, const Graph& graph,
+                                                 const Grouping& grouping) {
+  if (order.in_size() != order.out_size()) {
+    return absl::InvalidArgumentError(absl::StrCat("timing.layers: ", order.in_size(),
+                                                   " times in, ", order.out_size(), " times out"));
+  }
+  AMC_ASSIGN_OR_RETURN(const LatencyLayers layers, ListLatencyLayers(graph, grouping));
+  const auto layer =
+      std::find_if(layers.layers.begin(), layers.layers.end(),
+                   [&](const LatencyLayer& each) { return each.kind == order.layer(); });
+  if (layer == layers.layers.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("timing.layers: the network has no layer \"", order.layer(), "\""));
+  }
+  std::vector<TablePoint> points;
+  for (int i = 0; i < order.in_size(); ++i) points.push_back({*layer, order.in(i), order.out(i)});
+  return points;
+}
+
 }  // namespace
 
 std::vector<std::string> TimingExecutor::HelperRuntimes() {
@@ -40,46 +63,79 @@ std::vector<std::string> TimingExecutor::HelperRuntimes() {
 absl::StatusOr<v1::TimingReport> TimingExecutor::Time(const v1::Lease& lease,
                                                       const Progress& progress,
                                                       const std::function<bool()>& cancelled) {
-  const v1::TimingOrder& order = lease.timing();
-  AMC_ASSIGN_OR_RETURN(const std::string bytes,
-                       ModelBytes(lease.spec().model(), progress, cancelled));
-  AMC_ASSIGN_OR_RETURN(const Graph graph, ImportOnnx(bytes));
-  AMC_ASSIGN_OR_RETURN(const Grouping grouping, BuildGroups(graph));
+  AMC_ASSIGN_OR_RETURN(const Subject subject, Open(lease, progress, cancelled));
   std::vector<std::vector<int64_t>> policies;
   std::vector<int64_t>& whole = policies.emplace_back();
-  for (const PruneGroup& group : grouping.groups) whole.push_back(group.channels);
-  for (const v1::Policy& policy : order.policies()) {
-    AMC_ASSIGN_OR_RETURN(std::vector<int64_t> kept, KeptCounts(FromProto(policy), grouping));
+  for (const PruneGroup& group : subject.grouping.groups) whole.push_back(group.channels);
+  for (const v1::Policy& policy : lease.timing().policies()) {
+    AMC_ASSIGN_OR_RETURN(std::vector<int64_t> kept,
+                         KeptCounts(FromProto(policy), subject.grouping));
     policies.push_back(std::move(kept));
   }
-  AMC_ASSIGN_OR_RETURN(Runtime* const runtime, Open(order.setting(), lease.spec().model()));
-  MeasureOptions options;
-  options.sampler.tolerance = order.tolerance();
-  AMC_ASSIGN_OR_RETURN(
-      const std::vector<NetworkTime> times,
-      TimePruned(*runtime, graph, grouping, policies, options, [&](size_t done, size_t total) {
-        progress("measuring finalists", static_cast<int64_t>(done), static_cast<int64_t>(total));
-      }));
+  const char* const what =
+      lease.spec().has_build() ? "measuring whole networks" : "measuring finalists";
+  AMC_ASSIGN_OR_RETURN(const std::vector<NetworkTime> times,
+                       TimePruned(*subject.runtime, subject.graph, subject.grouping, policies,
+                                  subject.options, [&](size_t done, size_t total) {
+                                    progress(what, static_cast<int64_t>(done),
+                                             static_cast<int64_t>(total));
+                                  }));
   v1::TimingReport report;
   *report.mutable_original() = ToProto(times[0]);
   for (size_t i = 1; i < times.size(); ++i) *report.add_policies() = ToProto(times[i]);
   return report;
 }
 
-absl::StatusOr<Runtime*> TimingExecutor::Open(const v1::LatencySetting& setting,
-                                              const std::string& model) {
-  std::string key = absl::StrCat(setting.SerializeAsString(), model);
-  if (runtime_ != nullptr && key == key_) return runtime_.get();
-  runtime_ = nullptr;
-  AMC_ASSIGN_OR_RETURN(runtime_, CreateRuntime(setting.runtime(), {.threads = setting.threads(),
-                                                                   .batch = setting.batch()}));
-  key_ = std::move(key);
+absl::StatusOr<v1::LayerReport> TimingExecutor::MeasureLayers(
+    const v1::Lease& lease, const Progress& progress, const std::function<bool()>& cancelled) {
+  const v1::LayerPoints& order = lease.timing().layers();
+  AMC_ASSIGN_OR_RETURN(const Subject subject, Open(lease, progress, cancelled));
+  AMC_ASSIGN_OR_RETURN(const std::vector<TablePoint> points,
+                       PointsOf(order, subject.graph, subject.grouping));
+  AMC_ASSIGN_OR_RETURN(
+      const MeasuredRows measured,
+      MeasurePoints(
+          *subject.runtime, subject.graph, points, subject.options, [&](size_t done, size_t) {
+            progress("measuring layers", order.first() + static_cast<int64_t>(done), order.total());
+          }));
+  v1::LayerReport report;
+  *report.mutable_setting() = amc::ToProto(subject.runtime->setting());
+  for (const LatencyRow& row : measured.rows) *report.add_rows() = amc::ToProto(row);
+  report.set_unstable(measured.unstable);
+  report.set_reference_us(subject.runtime->reference().us);
+  return report;
+}
+
+absl::StatusOr<TimingExecutor::Subject> TimingExecutor::Open(
+    const v1::Lease& lease, const Progress& progress, const std::function<bool()>& cancelled) {
+  const v1::TimingOrder& order = lease.timing();
+  Subject subject;
+  AMC_ASSIGN_OR_RETURN(const std::string bytes,
+                       ModelBytes(lease.spec().model(), progress, cancelled));
+  AMC_ASSIGN_OR_RETURN(subject.graph, ImportOnnx(bytes));
+  AMC_ASSIGN_OR_RETURN(subject.grouping, BuildGroups(subject.graph));
+  AMC_ASSIGN_OR_RETURN(subject.runtime, OpenRuntime(order.setting(), lease.spec().model()));
+  if (order.reference_us() > 0) subject.runtime->reference().us = order.reference_us();
+  subject.options.sampler.tolerance = order.tolerance();
+  subject.options.sampler.seed = order.seed();
+  return subject;
+}
+
+absl::StatusOr<Runtime*> TimingExecutor::OpenRuntime(const v1::LatencySetting& setting,
+                                                     const std::string& model) {
+  // Device and version are this machine's, or not to be had.
+  std::string key = absl::StrJoin(
+      std::make_tuple(setting.runtime(), setting.threads(), setting.batch(), model), " ");
+  if (runtime_ == nullptr || key != key_) {
+    runtime_ = nullptr;
+    AMC_ASSIGN_OR_RETURN(runtime_, CreateRuntime(setting.runtime(), {.threads = setting.threads(),
+                                                                     .batch = setting.batch()}));
+    key_ = std::move(key);
+  }
   const LatencySetting& here = runtime_->setting();
   if ((!setting.device().empty() && here.device != setting.device()) ||
       (!setting.version().empty() && here.version != setting.version())) {
-    const std::string found = ToString(here);
-    runtime_ = nullptr;
-    return absl::FailedPreconditionError(absl::StrCat("this worker measures with ", found,
+    return absl::FailedPreconditionError(absl::StrCat("this worker measures with ", ToString(here),
                                                       ", not with ", ToString(FromProto(setting))));
   }
   return runtime_.get();

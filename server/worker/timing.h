@@ -9,6 +9,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "amc/v1/worker.pb.h"
+#include "env/graph/graph.h"
+#include "env/graph/groups.h"
+#include "env/measure/build_table.h"
 #include "env/measure/runtime.h"
 #include "server/worker/artifact_cache.h"
 
@@ -27,14 +30,28 @@ class TimingExecutor {
   absl::StatusOr<v1::TimingReport> Time(const v1::Lease& lease, const Progress& progress,
                                         const std::function<bool()>& cancelled);
 
+  // A lease of kind MEASURE_LAYERS: the points of one kind of layer, each by itself.
+  // InvalidArgument if the network has no such layer; otherwise as Time and MeasurePoints.
+  absl::StatusOr<v1::LayerReport> MeasureLayers(const v1::Lease& lease, const Progress& progress,
+                                                const std::function<bool()>& cancelled);
+
   // What this machine can measure with besides libtorch: "onnxruntime 1.30.0". Starts their
   // helpers, which takes some 0.2 s.
   static std::vector<std::string> HelperRuntimes();
 
  private:
+  // What a lease is about.
+  struct Subject {
+    Graph graph;
+    Grouping grouping;
+    Runtime* runtime = nullptr;
+    MeasureOptions options;
+  };
+  absl::StatusOr<Subject> Open(const v1::Lease& lease, const Progress& progress,
+                               const std::function<bool()>& cancelled);
   // The runtime of the setting. It is kept from task to task of one model, so that their times are
   // on one scale (Runtime::reference).
-  absl::StatusOr<Runtime*> Open(const v1::LatencySetting& setting, const std::string& model);
+  absl::StatusOr<Runtime*> OpenRuntime(const v1::LatencySetting& setting, const std::string& model);
   absl::StatusOr<std::string> ModelBytes(const std::string& digest, const Progress& progress,
                                          const std::function<bool()>& cancelled);
 

@@ -13,6 +13,7 @@
 #include "env/graph/onnx_export.h"
 #include "env/graph/zoo.h"
 #include "server/rpc/channel.h"
+#include "server/rpc/job_state.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {
@@ -80,6 +81,9 @@ v1::RegisterWorkerRequest FakeIdentity(const std::string& uuid) {
   identity.mutable_capabilities()->add_devices(v1::DEVICE_CPU);
   identity.mutable_capabilities()->set_threads(1);
   identity.mutable_capabilities()->set_platform_id("fake:1");
+  // As MadeUpTable has it.
+  identity.mutable_capabilities()->set_processor("Test CPU, 2 cores");
+  identity.mutable_capabilities()->add_runtimes("libtorch 1.13.1");
   return identity;
 }
 
@@ -102,7 +106,12 @@ FakeWorker::Outcome FakeWorker::Measure(const v1::Lease& lease) {
   v1::TaskResult result;
   result.set_numerics_id(lease.numerics_id());
   result.set_seconds(0.001);
-  if (lease.kind() == v1::TASK_KIND_FINISH) {
+  if (lease.kind() == v1::TASK_KIND_TIME) {
+    result.mutable_timing()->mutable_original()->set_median_us(1000);
+    for (int i = 0; i < lease.timing().policies_size(); ++i) {
+      result.mutable_timing()->add_policies()->set_median_us(100);
+    }
+  } else if (lease.kind() == v1::TASK_KIND_FINISH) {
     *result.mutable_result()->mutable_original() = FakeMeasurement({});
     *result.mutable_result()->mutable_compressed() = FakeMeasurement(lease.policy());
     result.mutable_result()->set_model(Sha256Hex("compressed"));
@@ -114,8 +123,9 @@ FakeWorker::Outcome FakeWorker::Measure(const v1::Lease& lease) {
   return result;
 }
 
-FakeWorker::FakeWorker(std::shared_ptr<grpc::Channel> channel, std::string uuid, Evaluate evaluate)
-    : channel_(std::move(channel)), uuid_(std::move(uuid)), evaluate_(std::move(evaluate)) {
+FakeWorker::FakeWorker(std::shared_ptr<grpc::Channel> channel, v1::RegisterWorkerRequest identity,
+                       Evaluate evaluate)
+    : channel_(std::move(channel)), identity_(std::move(identity)), evaluate_(std::move(evaluate)) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -130,10 +140,9 @@ void FakeWorker::Run() {
   int64_t asked = 0;
   while (!stop_) {
     if (session.empty()) {
-      const v1::RegisterWorkerRequest request = FakeIdentity(uuid_);
       v1::RegisterWorkerResponse response;
       grpc::ClientContext context;
-      if (!stub->RegisterWorker(&context, request, &response).ok()) {
+      if (!stub->RegisterWorker(&context, identity_, &response).ok()) {
         absl::SleepFor(absl::Milliseconds(20));
         continue;
       }
@@ -141,7 +150,7 @@ void FakeWorker::Run() {
     }
     v1::LeaseTaskRequest request;
     request.set_session(session);
-    request.set_request_id(absl::StrCat(uuid_, asked++));
+    request.set_request_id(absl::StrCat(identity_.uuid(), asked++));
     request.set_wait_ms(100);
     v1::LeaseTaskResponse response;
     grpc::ClientContext context;
@@ -236,7 +245,7 @@ v1::Job ServerTest::WaitForEnd(const std::string& id) {
   v1::Job job;
   for (int i = 0; i < 3000; ++i) {
     job = GetJob(id);
-    if (job.state() >= v1::JOB_STATE_SUCCEEDED) return job;
+    if (HasEnded(job.state())) return job;
     absl::SleepFor(absl::Milliseconds(10));
   }
   ADD_FAILURE() << "job " << id << " did not end: " << job.ShortDebugString();

@@ -44,10 +44,15 @@ class FakeWorker {
   using Outcome = std::optional<std::variant<v1::TaskResult, v1::TaskError>>;
   using Evaluate = std::function<Outcome(const v1::Lease&)>;
 
-  // Measures like FakeMeasurement, finishes with an empty model.
+  // Measures like FakeMeasurement, times pruned networks at a tenth of the original, finishes with
+  // an empty model.
   static Outcome Measure(const v1::Lease& lease);
 
-  FakeWorker(std::shared_ptr<grpc::Channel> channel, std::string uuid, Evaluate evaluate = Measure);
+  FakeWorker(std::shared_ptr<grpc::Channel> channel, const std::string& uuid,
+             Evaluate evaluate = Measure)
+      : FakeWorker(std::move(channel), FakeIdentity(uuid), std::move(evaluate)) {}
+  FakeWorker(std::shared_ptr<grpc::Channel> channel, v1::RegisterWorkerRequest identity,
+             Evaluate evaluate = Measure);
   ~FakeWorker();  // stops; says nothing
 
   int64_t completed() const { return completed_; }
@@ -56,7 +61,7 @@ class FakeWorker {
   void Run();
 
   const std::shared_ptr<grpc::Channel> channel_;
-  const std::string uuid_;
+  const v1::RegisterWorkerRequest identity_;
   const Evaluate evaluate_;
   std::atomic<bool> stop_ = false;
   std::atomic<int64_t> completed_ = 0;
