@@ -29,14 +29,16 @@ struct JobArgs {
 };
 
 void AddJobRow(const v1::Job& job, Table& table) {
-  table.AddRow({job.id(), job.spec().name(), JobStateName(job.state()),
-                absl::StrCat(job.episodes_done()),
-                SpentOf(job.evaluations_spent(), job.spec().search().episodes()),
-                job.episodes_reused() > 0 ? absl::StrCat(job.episodes_reused()) : "",
-                job.best_episode() >= 0 && job.episodes_done() > 0
-                    ? absl::StrFormat("%.4f", job.best_reward())
-                    : "",
-                job.spec().search().agent(), LocalTime(job.create_time_ms())});
+  table.AddRow(
+      {job.id(), job.spec().name(), JobStateName(job.state()), absl::StrCat(job.episodes_done()),
+       job.spec().has_build() ? ""
+                              : SpentOf(job.evaluations_spent(), job.spec().search().episodes()),
+       job.episodes_reused() > 0 ? absl::StrCat(job.episodes_reused()) : "",
+       job.best_episode() >= 0 && job.episodes_done() > 0
+           ? absl::StrFormat("%.4f", job.best_reward())
+           : "",
+       job.spec().has_build() ? "(latency table)" : job.spec().search().agent(),
+       LocalTime(job.create_time_ms())});
 }
 
 Table JobTable() {
@@ -144,6 +146,13 @@ absl::Status Export(const JobArgs& args) {
                                                                JobStateName(job.state()),
                                                                ": it has no network to hand out")),
                     absl::StrCat("`amc watch ", job.id(), "` waits for it."));
+  }
+  if (job.result().has_table()) {
+    return WithHint(
+        absl::FailedPreconditionError(absl::StrCat(
+            "job ", job.id(), " has made a latency table: it has no network to hand out")),
+        absl::StrCat("`amc lut export ", job.result().table().table().digest(),
+                     " -o FILE.csv` writes the table."));
   }
   AMC_RETURN_IF_ERROR(client->Download(job.result().model(), args.output));
   if (args.json) {

@@ -14,8 +14,8 @@
 #include "server/cli/input_check.h"
 #include "server/cli/job_flags.h"
 #include "server/cli/json.h"
-#include "server/cli/process_tree.h"
 #include "server/cli/report.h"
+#include "server/cli/watcher.h"
 #include "server/rpc/random_hex.h"
 
 namespace amc {
@@ -30,28 +30,6 @@ absl::Status PrintEnd(const v1::Job& job, bool json) {
   }
   return JobOutcome(job, ResumeHint(job));
 }
-
-// Follows a job until it ends or the user has seen enough, which does not stop the job. One thread.
-class Watcher {
- public:
-  // Before any other thread begins: gRPC's too.
-  Watcher() = default;
-  ~Watcher() { signals_.OnStop(nullptr); }
-
-  absl::StatusOr<v1::Job> Follow(Client& client, const std::string& job,
-                                 const FollowOptions& options) {
-    signals_.OnStop([&client] { client.CancelCalls(); });
-    absl::StatusOr<v1::Job> ended = FollowJob(client, job, options);
-    signals_.OnStop(nullptr);
-    if (ended.ok() || signals_.status().ok()) return ended;
-    return WithHint(
-        InterruptedError(absl::StrCat("job ", job, " goes on")),
-        absl::StrCat("`amc watch ", job, "` follows it, `amc cancel ", job, "` stops it."));
-  }
-
- private:
-  ProcessTree signals_;  // without processes
-};
 
 struct SubmitArgs {
   ClientFlags client;

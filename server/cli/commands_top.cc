@@ -37,8 +37,9 @@ struct TopArgs {
 absl::StatusOr<std::vector<v1::Job>> UnfinishedJobs(Client& client) {
   v1::ListJobsRequest request;
   request.set_page_size(100);
-  for (const v1::JobState state : {v1::JOB_STATE_QUEUED, v1::JOB_STATE_BASELINE,
-                                   v1::JOB_STATE_SEARCHING, v1::JOB_STATE_FINISHING}) {
+  for (const v1::JobState state :
+       {v1::JOB_STATE_QUEUED, v1::JOB_STATE_BASELINE, v1::JOB_STATE_SEARCHING,
+        v1::JOB_STATE_MEASURING, v1::JOB_STATE_FINISHING}) {
     request.add_states(state);
   }
   std::vector<v1::Job> all;

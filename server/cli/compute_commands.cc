@@ -316,8 +316,7 @@ absl::Status CheckDataPack(const DataPackArgs& args) {
 void AddLutBuild(CLI::App& app, LutBuildArgs& args) {
   app.add_option("MODEL", args.model, "An ONNX network")->required();
   app.add_option("-o,--output", args.output,
-                 "The table, as CSV; one of the same setting that is there already is extended")
-      ->required();
+                 "The table, as CSV; one of the same setting that is there already is extended");
   app.add_option("--runtime", args.runtime, "libtorch, onnxruntime or opencv")
       ->check(CLI::IsMember({"libtorch", "onnxruntime", "opencv"}))
       ->capture_default_str();
@@ -349,9 +348,32 @@ void AddLutBuild(CLI::App& app, LutBuildArgs& args) {
       ->check(Seed())
       ->capture_default_str();
   app.add_flag("--json", args.json, "Print what the table is as JSON");
+  // $AMC_SERVER does not count: whoever exports it still may measure the machine before them.
+  auto* server = app.add_option("--server", args.server,
+                                "Have the workers of this server measure, which keeps the table; "
+                                "without it, this machine is measured")
+                     ->check(Address());
+  app.add_option("--device", args.device,
+                 "With --server: only workers with this processor, as `amc lut list` shows it; any "
+                 "if not given")
+      ->needs(server);
+  app.add_option("--extend", args.extend,
+                 "With --server: the digest of a table there, or its first digits, that the new "
+                 "one begins with")
+      ->needs(server);
+  app.add_option("--token", args.token, "The server's token")->envname("AMC_TOKEN");
+  app.add_option("--tls-ca", args.ca_file,
+                 "PEM of the authority that signed the server; without it no TLS");
+  app.add_option("--connect-timeout", args.connect_timeout, "Seconds to wait for the server")
+      ->check(Above(0))
+      ->capture_default_str();
 }
 
-absl::Status CheckLutBuild(const LutBuildArgs& args) { return CheckOutputFile(args.output); }
+absl::Status CheckLutBuild(const LutBuildArgs& args) {
+  if (!args.output.empty()) return CheckOutputFile(args.output);
+  if (!args.server.empty()) return absl::OkStatus();
+  return UsageError("--output is required; with --server the table stays there");
+}
 
 absl::Status CheckServe(const ServeArgs& args) {
   if (3 * args.heartbeat <= args.lease_term) return absl::OkStatus();
@@ -389,7 +411,7 @@ std::vector<Command> ComputeCommands(const ComputeHandlers& handlers) {
            "amc data pack --images cifar10/ --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 -o "
            "cifar.pack",
            handlers.data_pack, AddDataPack, CheckDataPack),
-      Make("lut build", "Measure a network's layers on a runtime of this machine",
+      Make("lut build", "Measure a network's layers on a runtime, of this machine or of workers",
            "amc lut build resnet56.onnx --runtime onnxruntime -o table.csv", handlers.lut_build,
            AddLutBuild, CheckLutBuild),
       Make("serve", "Run the server", "amc serve --data-folder /var/lib/amc --disk-quota 200G",

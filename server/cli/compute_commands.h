@@ -67,6 +67,10 @@ struct LutBuildArgs {
   int64_t networks = 12, unseen = 8;  // whole networks to fit to and to judge by
   uint64_t seed = 0;
   bool json = false;
+  // Empty: measured by this process. Otherwise by the workers of the server there.
+  std::string server;
+  std::string token, ca_file, device, extend;
+  double connect_timeout = 5;  // seconds
 };
 
 struct TrainArgs {

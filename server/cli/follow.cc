@@ -75,7 +75,7 @@ class Narrator : public JobListener {
           line_.Show(event.message(), event.message() != waiting_for_);
           waiting_for_ = event.message();
         } else if (latest_.empty() || finishing_) {  // in between the episodes' own line stays
-          line_.Show(absl::StrFormat("%s %d/%d", event.message(), event.done(), event.total()));
+          line_.Show(ProgressText(event));
         }
         break;
       default:
@@ -87,6 +87,18 @@ class Narrator : public JobListener {
   void Say(const std::string& text) override { line_.Say(text); }
 
  private:
+  // "measuring layers 120/512", of a table job with an ETA: its tasks count on where others ended.
+  std::string ProgressText(const v1::JobEvent& event) {
+    std::string text = absl::StrFormat("%s %d/%d", event.message(), event.done(), event.total());
+    if (!job_.spec().has_build()) return text;
+    if (event.message() != stage_) meter_ = EtaMeter();
+    stage_ = event.message();
+    return absl::StrCat(
+        text, "  ",
+        meter_.Eta(static_cast<double>(event.done()), static_cast<double>(event.total()),
+                   absl::FromUnixMillis(event.time_ms())));
+  }
+
   void TellState(v1::JobState state) {
     if (state == v1::JOB_STATE_BASELINE) line_.Show("measuring " + options_.beginning, true);
     if (state == v1::JOB_STATE_FINISHING) {
@@ -146,6 +158,7 @@ class Narrator : public JobListener {
   std::optional<v1::Episode> best_;
   std::string waiting_for_;
   std::string latest_;  // of what was told of episodes
+  std::string stage_;   // of a table job: what its progress was of
   bool finishing_ = false;
 };
 
@@ -183,7 +196,8 @@ std::string JobStateName(v1::JobState state) {
 }
 
 std::string ResumeHint(const v1::Job& job) {
-  return absl::StrCat("Its history is kept; `amc resume ", job.id(), "` goes on with it.");
+  return absl::StrCat(job.spec().has_build() ? "What it has measured" : "Its history",
+                      " is kept; `amc resume ", job.id(), "` goes on with it.");
 }
 
 std::string FailureHint(const v1::Job& job, absl::string_view hint) {

@@ -10,11 +10,15 @@
 #include "server/cli/commands.h"
 #include "server/cli/compute_commands.h"
 #include "server/cli/engine.h"
+#include "server/cli/remote_lut_build.h"
 #include "server/cli/supervised_worker.h"
 
 int main(int argc, char** argv) {
   amc::SetMinLogSeverity(amc::LogSeverity::kWarning);
   amc::ComputeHandlers handlers = amc::ExecHandlers(argc, argv);
+  handlers.lut_build = [here = handlers.lut_build](const amc::LutBuildArgs& args) {
+    return args.server.empty() ? here(args) : amc::BuildLutOnServer(args);
+  };
   handlers.worker = [argc, argv](const amc::WorkerArgs& args) {
     return amc::SuperviseWorker(args, argc, argv);
   };

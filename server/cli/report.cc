@@ -7,9 +7,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "server/cli/budget_text.h"
+#include "server/cli/built_table_text.h"
 #include "server/cli/format.h"
-#include "server/cli/table.h"
 #include "server/cli/latency_text.h"
+#include "server/cli/table.h"
 
 namespace amc {
 namespace {
@@ -58,6 +59,10 @@ std::string PreserveRatioBars(const google::protobuf::RepeatedPtrField<v1::Step>
 
 std::string ResultText(const v1::Job& job) {
   const v1::JobResult& result = job.result();
+  if (result.has_table()) {
+    return BuiltTableText("table", result.table(), job.spec().build().tolerance(),
+                          job.spec().model());
+  }
   const v1::Measurement& before = result.original();
   const v1::Measurement& after = result.compressed();
   Table table({{""},

@@ -93,7 +93,9 @@ std::vector<std::string> JobLines(const TopSnapshot& snapshot) {
     const Pace pace = PaceOf(*job, snapshot);
     table.AddRow({job->id(), job->spec().name(), JobStateName(job->state()),
                   absl::StrCat(job->episodes_done()),
-                  SpentOf(job->evaluations_spent(), job->spec().search().episodes()),
+                  job->spec().has_build()
+                      ? ""
+                      : SpentOf(job->evaluations_spent(), job->spec().search().episodes()),
                   job->episodes_reused() > 0 ? absl::StrCat(job->episodes_reused()) : "",
                   job->best_episode() >= 0 && job->episodes_done() > 0
                       ? absl::StrFormat("%.4f", job->best_reward())

@@ -1,7 +1,6 @@
 // lut build: measures the layers of a network on a runtime of this machine, and whole networks to
 // tell what layers alone miss. What is measured is in the file after every kind of layer, so that
 // an interrupted build goes on.
-#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -10,7 +9,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/file.h"
@@ -20,8 +18,8 @@
 #include "env/latency_calibration.h"
 #include "env/measure/build_table.h"
 #include "env/measure/runtime.h"
+#include "server/cli/built_table_text.h"
 #include "server/cli/exit_status.h"
-#include "server/cli/format.h"
 #include "server/cli/json.h"
 #include "server/cli/progress.h"
 #include "server/engine/commands.h"
@@ -67,19 +65,16 @@ class Builder {
                          PlanTable(graph_, grouping_, table_, static_cast<size_t>(args_.points),
                                    args_.channel_multiple));
     measured_ = static_cast<int64_t>(points.size());
-    for (size_t begin = 0; begin < points.size();) {
-      size_t end = begin;
-      while (end < points.size() && points[end].layer.kind == points[begin].layer.kind) ++end;
+    size_t before = 0;
+    for (const absl::Span<const TablePoint> kind : SplitPlan(points, points.size())) {
       const auto show = [&](size_t done, size_t) {
-        Show("measuring layers", begin + done, points.size(), eta_);
+        Show("measuring layers", before + done, points.size(), eta_);
       };
-      AMC_ASSIGN_OR_RETURN(
-          const MeasuredRows rows,
-          MeasurePoints(runtime_, graph_, absl::MakeConstSpan(points).subspan(begin, end - begin),
-                        measure_, show));
+      AMC_ASSIGN_OR_RETURN(const MeasuredRows rows,
+                           MeasurePoints(runtime_, graph_, kind, measure_, show));
       unstable_ += rows.unstable;
       AMC_RETURN_IF_ERROR(Add({.setting = table_.setting, .date = Today(), .rows = rows.rows}));
-      begin = end;
+      before += kind.size();
     }
     return absl::OkStatus();
   }
@@ -127,27 +122,6 @@ class Builder {
   int64_t measured_ = 0, unstable_ = 0;
 };
 
-void PrintSummary(const LutBuildArgs& args, const Builder& builder, const std::string& model) {
-  const LatencyTable& table = builder.table();
-  std::puts(absl::StrFormat("%s: %d rows, %d measured now, of %s", args.output, table.rows.size(),
-                            builder.measured(), ToString(table.setting))
-                .c_str());
-  if (builder.unstable() > 0) {
-    std::puts(absl::StrFormat("%d rows did not settle within %s: was the machine busy?",
-                              builder.unstable(), Percent(args.tolerance))
-                  .c_str());
-  }
-  for (const LatencyFit& fit : table.fits) {
-    if (fit.model != model) continue;
-    std::puts(absl::StrFormat("whole networks: predicted within %s (median) and %s (95th "
-                              "percentile) of what %d unseen ones took; the same network twice: %s",
-                              Percent(fit.median_error), Percent(fit.p95_error), fit.networks,
-                              Percent(fit.repeatability))
-                  .c_str());
-  }
-  std::puts(absl::StrCat("digest ", LatencyDigest(table)).c_str());
-}
-
 }  // namespace
 
 absl::Status RunLutBuild(const LutBuildArgs& args) {
@@ -163,10 +137,14 @@ absl::Status RunLutBuild(const LutBuildArgs& args) {
   AMC_RETURN_IF_ERROR(builder.MeasureLayers());
   AMC_RETURN_IF_ERROR(builder.FitWholeNetworks(model));
   builder.Finish();
+  v1::BuiltTable built;
+  *built.mutable_table() = DescribeLatencyTable(builder.table());
+  built.set_measured(builder.measured());
+  built.set_unstable(builder.unstable());
   if (args.json) {
-    PrintJson(DescribeLatencyTable(builder.table()));
+    PrintJson(built.table());
   } else {
-    PrintSummary(args, builder, model);
+    std::fputs(BuiltTableText(args.output, built, args.tolerance, model).c_str(), stdout);
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,8 @@
 """Latency tables as people bring them in and out: `amc lut`, against a server on a port of its own."""
 import json
 import os
+import re
+import signal
 import unittest
 
 from amc_e2e import Background, TinyCase, amc, wait_until
@@ -216,6 +218,109 @@ class LutOfJobsTest(TinyCase):
         self.assertEqual(self.ok("lut", "delete", digest[:12], *at), "")
 
 
+class LutBuildOnServerTest(TinyCase):
+    """Tables that a server's workers measure."""
+    # As coarse as a table can be: how good it is is another test's business.
+    COARSE = ("--points", 2, "--tolerance", 0.5, "--networks", 3, "--unseen", 1)
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.serve("server", "127.0.0.1:0")
+        self.address = self.server.output().split("listening on ")[1].split()[0]
+
+    def serve(self, name, address):
+        server = Background(self.dir, name, "serve", "--address", address, "--data-folder", f"{self.dir}/data")
+        self.addCleanup(server.stop)
+        server.wait_for("listening on ")
+        return server
+
+    def work(self):
+        worker = Background(self.dir, "worker", "worker", "--server", self.address, "--cache", f"{self.dir}/cache")
+        self.addCleanup(worker.stop)
+
+    def build(self, *more):
+        return self.ok("lut", "build", self.model, "--server", self.address, *self.COARSE, *more)
+
+    def jobs(self):
+        return self.json("jobs", "--server", self.address)["jobs"]
+
+    def test_workers_measure_it(self):
+        self.work()
+        path = f"{self.dir}/table.csv"
+        said = self.build("-o", path)
+        rows, measured = re.match(rf"{path}: (\d+) rows, (\d+) measured now, of libtorch .* 1 thread, batch 1\n", said).groups()
+        self.assertEqual(rows, measured)
+        self.assertRegex(said, r"whole networks: predicted within .* of what 1 unseen ones took")
+        digest = re.search(r"(?m)^digest ([0-9a-f]{64})$", said)[1]
+        info = self.json("lut", "check", path)
+        self.assertEqual((info["digest"], info["rows"]), (digest, rows))
+        with open(path) as file:
+            self.assertEqual(self.ok("lut", "export", digest, "-o", "-", "--server", self.address), file.read())
+        [job] = self.jobs()
+        self.assertEqual(job["result"]["table"]["table"]["digest"], digest)
+        self.assertRegex(self.ok("jobs", "--server", self.address), rf"{job['id']} +model +succeeded .*\(latency table\)")
+        self.assertIn(digest, self.ok("watch", job["id"], "--server", self.address))
+        self.fails(1, rf"has made a latency table.*\n`amc lut export {digest}", "export", job["id"], "-o", f"{self.dir}/x.onnx",
+                   "--server", self.address)
+        self.fails(1, "makes a latency table", "best", job["id"], "--pareto", "--server", self.address)
+        # What is there already is not measured again.
+        self.assertIn(f"{rows} rows, 0 measured now", self.build("-o", path, "--seed", 1))
+        table = self.json("lut", "build", self.model, "--server", self.address, *self.COARSE, "--seed", 2, "--extend", digest[:12])
+        self.assertEqual((table["rows"], table["setting"]["runtime"]), (rows, "libtorch"))
+        self.assertNotEqual(table["digest"], digest)
+
+    def test_a_killed_server_goes_on(self):
+        self.work()
+        path = f"{self.dir}/table.csv"
+        build = Background(self.dir, "build", "lut", "build", self.model, "--server", self.address, "--points", 5, "--tolerance",
+                           0.02, "--networks", 3, "--unseen", 1, "--connect-timeout", 30, "-o", path)
+        self.addCleanup(build.stop)
+        job = wait_until(self.jobs, what="a job")[0]["id"]
+        watch = Background(self.dir, "watch", "watch", job, "--json", "--server", self.address, "--connect-timeout", 30)
+        self.addCleanup(watch.stop)
+
+        def progress():
+            lines = [json.loads(line) for line in watch.output().splitlines() if line.endswith("}")]
+            return [line for line in lines if line["message"] == "measuring layers"]
+        # Past the first part, so that there is something to go on from.
+        wait_until(lambda: progress() and int(progress()[-1]["done"]) > 60, what="progress")
+        self.server.stop(signal.SIGKILL)
+        before = progress()[-1]
+        self.server = self.serve("again", self.address)
+        self.assertEqual(build.process.wait(120), 0, build.output())
+        after = progress()[len(progress()) - 1]
+        self.assertEqual(after["total"], before["total"])
+        self.assertEqual(build.output().count(f"{path}: {before['total']} rows, {before['total']} measured now"), 1, build.output())
+        self.assertEqual([job["state"] for job in self.jobs()], ["JOB_STATE_SUCCEEDED"])
+
+    def test_without_a_worker_that_measures_so_it_waits(self):
+        self.work()
+        build = Background(self.dir, "build", "lut", "build", self.model, "--server", self.address, *self.COARSE, "--device",
+                           "No Such CPU")
+        self.addCleanup(build.stop)
+        build.wait_for("waiting for a worker: none of those connected measures with libtorch on No Such CPU, 1 thread")
+        job = self.jobs()[0]["id"]
+        self.ok("cancel", job, "--server", self.address)
+        self.assertEqual(build.process.wait(30), 1)
+        self.assertRegex(build.output(), rf"{job} was cancelled\nWhat it has measured is kept; `amc resume {job}`")
+
+    def test_what_cannot_be_measured_is_refused(self):
+        where = ("--server", self.address)
+        self.fails(1, r"none\.onnx", "lut", "build", f"{self.dir}/none.onnx", *where)
+        self.fails(1, r"model\.onnx", "lut", "build", self.broken_model(), *where)
+        self.fails(1, r"--extend: .*0{12}", "lut", "build", self.model, "--extend", "0" * 12, *where)
+        self.fails(1, r"--extend: .*no table|--extend: \"12345\"", "lut", "build", self.model, "--extend", "12345", *where)
+        self.fails(1, "nowhere", "lut", "build", self.model, "-o", f"{self.dir}/nowhere/x.csv", *where)
+        self.fails(2, "--tolerance", "lut", "build", self.model, "--tolerance", 3, *where)
+        self.assertEqual(self.jobs(), [])
+
+    def broken_model(self):
+        path = f"{self.dir}/model.onnx"
+        with open(self.model, "rb") as model, open(path, "wb") as broken:
+            broken.write(model.read()[:1000])
+        return path
+
+
 class LutWithoutServerTest(TinyCase):
     @classmethod
     def setUpClass(cls):
@@ -236,9 +341,15 @@ class LutWithoutServerTest(TinyCase):
             self.fails(3, r"cannot reach 127.0.0.1:1\n.*amc serve", "lut", *command, "--server", "127.0.0.1:1",
                        "--connect-timeout", "0.3")
 
+    def test_building_needs_an_output_or_a_server(self):
+        model = f"{self.dir}/model.onnx"
+        self.fails(2, "--output is required; with --server", "lut", "build", model)
+        self.fails(2, "--device requires --server", "lut", "build", model, "-o", f"{self.dir}/x.csv", "--device", "Pixel 7")
+        self.fails(2, "--server", "lut", "build", model, "--server", "nowhere")
+
     def test_help(self):
         self.fails(2, "lut", "lut")
-        for command in ("import", "export", "list", "show", "check", "delete"):
+        for command in ("build", "import", "export", "list", "show", "check", "delete"):
             text = self.ok("lut", command, "--help")
             self.assertRegex(text, rf"Example:\n  amc lut {command}")
             self.assertIn(f"lut {command}", self.ok("--help"))
