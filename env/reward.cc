@@ -50,7 +50,7 @@ std::optional<Resource> WeighedResource(RewardKind kind) {
 
 double RewardOf(const RewardOptions& options, const Measurement& measurement, int64_t amount) {
   if (options.kind == RewardKind::kQuality) return QualityOf(options.metric, measurement);
-  return -ErrorOf(options.metric, measurement) * LogOf(amount);
+  return 0 - ErrorOf(options.metric, measurement) * LogOf(amount);  // never -0
 }
 
 }  // namespace amc

@@ -50,6 +50,14 @@ TEST(RewardTest, ANetworkThatCostsNothingHasAFiniteReward) {
   EXPECT_EQ(RewardOf({QualityMetric::kTop1, RewardKind::kErrorLogMacs}, Measured(), 0), 0);
 }
 
+TEST(RewardTest, WithoutErrorItIsZeroWhateverTheCost) {
+  Measurement measurement = Measured();
+  measurement.top1 = 1;
+  const double reward = RewardOf({QualityMetric::kTop1, RewardKind::kErrorLogMacs}, measurement, 9);
+  EXPECT_EQ(reward, 0);
+  EXPECT_FALSE(std::signbit(reward));  // "-0.0000" is no good in a table
+}
+
 TEST(RewardTest, LargerIsBetter) {
   Measurement better = Measured();
   better.top1 += 0.1;
