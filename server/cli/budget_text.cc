@@ -30,7 +30,8 @@ absl::StatusOr<v1::Resource> ParseResource(const std::string& name) {
     }
   }
   return UsageError(absl::StrCat("\"", name, "\" is no resource; there are ",
-                                 absl::StrJoin(ShortEnumNames(type), ", ")));
+                                 absl::StrJoin(ShortEnumNames(type), ", "),
+                                 "; memory is short for activation_bytes"));
 }
 
 // The share of the original that "0.5" and "50%" are.
@@ -89,13 +90,25 @@ CLI::Validator BudgetText() {
       "[RESOURCE=]TARGET");
 }
 
+CLI::Validator ResourceText() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const absl::StatusOr<v1::Resource> resource = ParseResource(text);
+        if (!resource.ok()) return std::string(resource.status().message());
+        text = ShortEnumName(*v1::Resource_descriptor()->FindValueByNumber(*resource));
+        return std::string();
+      },
+      absl::StrCat("{", absl::StrJoin(ShortEnumNames(*v1::Resource_descriptor()), ","), "}"));
+}
+
 std::string AmountOf(v1::Resource resource, int64_t amount) {
   switch (resource) {
     case v1::RESOURCE_ACTIVATION_BYTES:
     case v1::RESOURCE_MODEL_BYTES:
       return HumanBytes(amount);
     case v1::RESOURCE_LATENCY:
-      return absl::StrFormat("%.4g ms", static_cast<double>(amount) / 1e6);
+      return amount < 1'000'000'000 ? absl::StrFormat("%#.4g ms", static_cast<double>(amount) / 1e6)
+                                    : absl::StrFormat("%.0f ms", static_cast<double>(amount) / 1e6);
     default:
       return HumanCount(amount);
   }

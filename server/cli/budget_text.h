@@ -23,7 +23,10 @@ absl::StatusOr<v1::BudgetBound> ParseBudget(absl::string_view text);
 // The same as a check where the command line is parsed.
 CLI::Validator BudgetText();
 
-// An amount of a resource: "40.55 M", "1.09 MB", "9.84 ms".
+// A resource alone; "memory" becomes the name that job files have.
+CLI::Validator ResourceText();
+
+// An amount of a resource: "40.55 M", "1.09 MB", "9.840 ms".
 std::string AmountOf(v1::Resource resource, int64_t amount);
 // "MACs", "parameters", "activation memory", "weights", "latency, predicted".
 std::string ResourceTitle(v1::Resource resource);

@@ -264,7 +264,7 @@ Action DefineBest(CLI::App& app) {
       ->excludes(policy);
   app.add_option("--resource", args->resource,
                  "Of --pareto: what is dear; default what the budget is on, or the reward weighs")
-      ->check(OneOf(*v1::Resource_descriptor()));
+      ->transform(ResourceText());
   app.add_option("--latency-table", args->latency_table,
                  "Of --pareto: the digest of the table that predicts latency; default the job's");
   app.add_flag("--json", args->json, "Print the answer as JSON");

@@ -176,7 +176,7 @@ void AddJobFlags(CLI::App& app, JobFlags& flags) {
       ->check(AtLeast(1))
       ->excludes(ratio);
   app.add_option("--resource", flags.resource, "What the budget is on; default macs")
-      ->check(OneOf(*v1::Resource_descriptor()));
+      ->transform(ResourceText());
   app.add_option("--latency-table", flags.latency_table,
                  "What latency is predicted from: a file of a table (`amc lut`) or a digest");
   app.add_option("--finalists", flags.finalists,

@@ -1,5 +1,8 @@
 #include "server/cli/budget_text.h"
 
+#include <CLI/CLI.hpp>
+#include <string>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -49,6 +52,20 @@ TEST(BudgetTextTest, WritesAmounts) {
   EXPECT_EQ(AmountOf(v1::RESOURCE_MACS, 40'551'040), "40.55 M");
   EXPECT_EQ(AmountOf(v1::RESOURCE_MODEL_BYTES, 1'090'000), "1.09 MB");
   EXPECT_EQ(AmountOf(v1::RESOURCE_LATENCY, 9'836'000), "9.836 ms");
+  EXPECT_EQ(AmountOf(v1::RESOURCE_LATENCY, 276'000), "0.2760 ms");
+  EXPECT_EQ(AmountOf(v1::RESOURCE_LATENCY, 20'000'000), "20.00 ms");
+  EXPECT_EQ(AmountOf(v1::RESOURCE_LATENCY, 12'345'600'000), "12346 ms");
+}
+
+TEST(BudgetTextTest, ReadsResources) {
+  std::string text = "memory";
+  EXPECT_EQ(ResourceText()(text), "");
+  EXPECT_EQ(text, "activation_bytes");
+  text = "latency";
+  EXPECT_EQ(ResourceText()(text), "");
+  EXPECT_EQ(text, "latency");
+  text = "flops";
+  EXPECT_THAT(ResourceText()(text), HasSubstr("\"flops\" is no resource"));
 }
 
 }  // namespace
