@@ -186,6 +186,7 @@ Action DefineHistory(CLI::App& app) {
 struct BestArgs {
   JobSourceFlags source;
   std::string policy, resource, latency_table;
+  std::optional<int64_t> episode;
   bool pareto = false;
   bool json = false;
 };
@@ -207,6 +208,7 @@ absl::Status Pareto(const BestArgs& args) {
     PrintJson(front);
     return absl::OkStatus();
   }
+  AMC_ASSIGN_OR_RETURN(const v1::Job job, client.GetJob(source->job()));
   Table table({{"episode", Align::kRight},
                {ResourceTitle(front.resource()), Align::kRight},
                {"of the original", Align::kRight},
@@ -220,8 +222,34 @@ absl::Status Pareto(const BestArgs& args) {
                   Percent(episode.measurement().top1(), 2),
                   absl::StrFormat("%.4f", episode.measurement().kl())});
   }
-  std::fputs(table.ToString().c_str(), stdout);
+  table.AddRow({"original", AmountOf(front.resource(), front.original()), Percent(1), "",
+                Percent(job.baseline().top1(), 2), absl::StrFormat("%.4f", 0)});
+  const std::string metric = ShortEnumName(
+      *v1::QualityMetric_descriptor()->FindValueByNumber(job.spec().search().metric()));
+  std::fputs(absl::StrCat(table.ToString(), "\nEach is better, by ", metric,
+                          ", than all candidates that cost less. `amc best --episode N --policy "
+                          "FILE` writes what one keeps.\n")
+                 .c_str(),
+             stdout);
   return absl::OkStatus();
+}
+
+// The best, or the episode that --episode names.
+absl::StatusOr<v1::GetBestResponse> Find(const BestArgs& args, JobSource& source) {
+  if (!args.episode) return source.client().GetBest(source.job());
+  v1::ListEpisodesRequest request;
+  request.set_job(source.job());
+  request.set_with_steps(true);
+  request.mutable_filter()->set_min_number(*args.episode);
+  request.mutable_filter()->set_max_number(*args.episode);
+  v1::GetBestResponse found;
+  AMC_RETURN_IF_ERROR(ForEachEpisode(source.client(), request, 1, [&](const v1::Episode& episode) {
+    *found.mutable_episode() = episode;
+  }));
+  if (found.has_episode()) return found;
+  return WithHint(absl::NotFoundError(absl::StrCat("job ", source.job(), " has no episode ",
+                                                   *args.episode, " yet")),
+                  "`amc history` lists those that there are.");
 }
 
 absl::Status Best(const BestArgs& args) {
@@ -232,7 +260,7 @@ absl::Status Best(const BestArgs& args) {
   if (!args.policy.empty()) AMC_RETURN_IF_ERROR(CheckOutputFile(args.policy));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<JobSource> source, JobSource::Open(args.source));
   Client& client = source->client();
-  AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best, client.GetBest(source->job()));
+  AMC_ASSIGN_OR_RETURN(const v1::GetBestResponse best, Find(args, *source));
   if (!args.policy.empty()) {
     AMC_RETURN_IF_ERROR(WriteFileAtomically(args.policy, PolicyFileJson(best.episode().policy())));
   }
@@ -259,9 +287,14 @@ Action DefineBest(CLI::App& app) {
   const auto args = std::make_shared<BestArgs>();
   AddJobSourceFlags(app, args->source);
   auto* policy = app.add_option("--policy", args->policy, "Write its policy file here");
+  auto* episode = app.add_option("--episode", args->episode,
+                                 "Instead: the episode of this number, as --pareto and `amc "
+                                 "history` have it")
+                      ->check(AtLeast(0));
   app.add_flag("--pareto", args->pareto,
                "Instead: the candidates of which no other is as good and cheaper")
-      ->excludes(policy);
+      ->excludes(policy)
+      ->excludes(episode);
   app.add_option("--resource", args->resource,
                  "Of --pareto: what is dear; default what the budget is on, or the reward weighs")
       ->transform(ResourceText());

@@ -1,4 +1,5 @@
 """Budgets on other things than MACs: a latency table that is measured here, several bounds at once, what is dear in a history."""
+import json
 import math
 import os
 import re
@@ -52,7 +53,24 @@ class BudgetsTest(TinyCase):
         self.assertEqual(costs, sorted(costs))
         self.assertEqual(rewards, sorted(rewards))
         self.assertEqual(max(rewards), best["episode"]["reward"])
+        shown = self.ok("best", "--dir", f"{self.dir}/out", "--pareto", "--resource", "memory")
+        self.assertRegex(shown, r"(?m)^ *episode +activation memory +of the original")
+        self.assertRegex(shown, r"(?m)^original +[0-9.]+ kB +100\.0% +[0-9.]+% +0\.0000$")
+        self.assertIn("Each is better, by negative_soft_kl, than all candidates that cost less.", shown)
         self.assertRegex(self.ok("best", "--dir", f"{self.dir}/out", "--pareto"), r"latency, predicted +of the original")
+        self.fails(2, r'--resource: "flops" is no resource; there are macs', "best", "--dir", f"{self.dir}/out", "--pareto",
+                   "--resource", "flops")
+        # Any point of a front can be had.
+        number = front["points"][0]["episode"]["number"]
+        self.assertIn(f"episode {number}:", self.ok("best", "--dir", f"{self.dir}/out", "--episode", number, "--policy",
+                                                    f"{self.dir}/policy.json"))
+        with open(f"{self.dir}/policy.json") as file:
+            keep = json.load(file)["keep"]
+        self.assertEqual({name: int(kept) for name, kept in keep.items()},
+                         {decision["target"]: int(decision["kept"]) for decision in
+                          front["points"][0]["episode"]["policy"]["decisions"]})
+        self.fails(1, "has no episode 1000 yet", "best", "--dir", f"{self.dir}/out", "--episode", 1000)
+        self.fails(2, "excludes", "best", "--dir", f"{self.dir}/out", "--episode", 0, "--pareto")
 
     def test_the_winner_is_measured_before_it_wins(self):
         # Without a budget, which a coarse table on a busy machine would miss now and then.
