@@ -74,15 +74,15 @@ absl::StatusOr<v1::TimingReport> TimingExecutor::Time(const v1::Lease& lease,
   }
   const char* const what =
       lease.spec().has_build() ? "measuring whole networks" : "measuring finalists";
-  AMC_ASSIGN_OR_RETURN(const std::vector<NetworkTime> times,
-                       TimePruned(*subject.runtime, subject.graph, subject.grouping, policies,
-                                  subject.options, [&](size_t done, size_t total) {
-                                    progress(what, static_cast<int64_t>(done),
-                                             static_cast<int64_t>(total));
-                                  }));
+  const absl::StatusOr<std::vector<NetworkTime>> times =
+      TimePruned(*subject.runtime, subject.graph, subject.grouping, policies, subject.options,
+                 [&](size_t done, size_t total) {
+                   progress(what, static_cast<int64_t>(done), static_cast<int64_t>(total));
+                 });
+  if (!times.ok()) return DropRuntime(times.status());
   v1::TimingReport report;
-  *report.mutable_original() = ToProto(times[0]);
-  for (size_t i = 1; i < times.size(); ++i) *report.add_policies() = ToProto(times[i]);
+  *report.mutable_original() = ToProto(times->front());
+  for (size_t i = 1; i < times->size(); ++i) *report.add_policies() = ToProto((*times)[i]);
   return report;
 }
 
@@ -92,16 +92,15 @@ absl::StatusOr<v1::LayerReport> TimingExecutor::MeasureLayers(
   AMC_ASSIGN_OR_RETURN(const Subject subject, Open(lease, progress, cancelled));
   AMC_ASSIGN_OR_RETURN(const std::vector<TablePoint> points,
                        PointsOf(order, subject.graph, subject.grouping));
-  AMC_ASSIGN_OR_RETURN(
-      const MeasuredRows measured,
-      MeasurePoints(
-          *subject.runtime, subject.graph, points, subject.options, [&](size_t done, size_t) {
-            progress("measuring layers", order.first() + static_cast<int64_t>(done), order.total());
-          }));
+  const absl::StatusOr<MeasuredRows> measured = MeasurePoints(
+      *subject.runtime, subject.graph, points, subject.options, [&](size_t done, size_t) {
+        progress("measuring layers", order.first() + static_cast<int64_t>(done), order.total());
+      });
+  if (!measured.ok()) return DropRuntime(measured.status());
   v1::LayerReport report;
   *report.mutable_setting() = amc::ToProto(subject.runtime->setting());
-  for (const LatencyRow& row : measured.rows) *report.add_rows() = amc::ToProto(row);
-  report.set_unstable(measured.unstable);
+  for (const LatencyRow& row : measured->rows) *report.add_rows() = amc::ToProto(row);
+  report.set_unstable(measured->unstable);
   report.set_reference_us(subject.runtime->reference().us);
   return report;
 }
@@ -139,6 +138,11 @@ absl::StatusOr<Runtime*> TimingExecutor::OpenRuntime(const v1::LatencySetting& s
                                                       ", not with ", ToString(FromProto(setting))));
   }
   return runtime_.get();
+}
+
+absl::Status TimingExecutor::DropRuntime(const absl::Status& why) {
+  runtime_ = nullptr;
+  return why;
 }
 
 absl::StatusOr<std::string> TimingExecutor::ModelBytes(const std::string& digest,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "amc/v1/worker.pb.h"
@@ -52,6 +53,8 @@ class TimingExecutor {
   // The runtime of the setting. It is kept from task to task of one model, so that their times are
   // on one scale (Runtime::reference).
   absl::StatusOr<Runtime*> OpenRuntime(const v1::LatencySetting& setting, const std::string& model);
+  // After a failure: its helper may be dead, of a cancelled measurement it is. Returns `why`.
+  absl::Status DropRuntime(const absl::Status& why);
   absl::StatusOr<std::string> ModelBytes(const std::string& digest, const Progress& progress,
                                          const std::function<bool()>& cancelled);
 

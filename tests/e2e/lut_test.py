@@ -293,6 +293,29 @@ class LutBuildOnServerTest(TinyCase):
         self.assertEqual(build.output().count(f"{path}: {before['total']} rows, {before['total']} measured now"), 1, build.output())
         self.assertEqual([job["state"] for job in self.jobs()], ["JOB_STATE_SUCCEEDED"])
 
+    def test_a_cancelled_measurement_does_not_stop_the_next(self):
+        self.work()
+        here = ("--server", self.address)
+        [worker] = wait_until(lambda: self.json("workers", *here).get("workers"), what="a worker")
+        if not any(runtime.startswith("onnxruntime ") for runtime in worker["capabilities"]["runtimes"]):
+            self.skip_or_fail("onnxruntime")
+        build = Background(self.dir, "build", "lut", "build", self.model, *here, "--runtime", "onnxruntime", "--points", 5,
+                           "--networks", 3, "--unseen", 1)
+        self.addCleanup(build.stop)
+        job = wait_until(self.jobs, what="a job")[0]["id"]
+
+        def activity():
+            return self.json("workers", *here)["workers"][0].get("progress") or {}
+        wait_until(lambda: int(activity().get("done", 0)) > 0, what="progress")
+        self.ok("cancel", job, *here)
+        self.assertEqual(build.process.wait(30), 1)
+        # Its helper process was killed with it.
+        self.assertRegex(self.build("--runtime", "onnxruntime"), r"of onnxruntime .* 1 thread, batch 1\n")
+        self.ok("resume", job, *here)
+        self.assertRegex(self.ok("watch", job, *here), r"of onnxruntime .* 1 thread, batch 1\n")
+        [after] = self.json("workers", "--all", *here)["workers"]
+        self.assertEqual(after["uuid"], worker["uuid"])  # and it did not crash
+
     def test_without_a_worker_that_measures_so_it_waits(self):
         self.work()
         build = Background(self.dir, "build", "lut", "build", self.model, "--server", self.address, *self.COARSE, "--device",
