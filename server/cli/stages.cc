@@ -15,7 +15,12 @@
 namespace amc {
 namespace {
 
-int64_t CostOf(const v1::Cost& cost, v1::Resource resource) {
+// What a finished job's original costs of a resource that its budget is on.
+int64_t OriginalOf(const v1::Job& job, v1::Resource resource) {
+  for (const v1::ResourceUse& use : job.result().uses()) {
+    if (use.resource() == resource) return use.original();
+  }
+  const v1::Cost& cost = job.original_cost();  // of a result that older versions made
   return resource == v1::RESOURCE_PARAMS ? cost.params() : cost.macs();
 }
 
@@ -49,7 +54,11 @@ v1::JobSpec SpecOfStage(const v1::JobSpec& spec, const std::vector<double>& stag
   stage.set_model(parent->result().model());
   stage.mutable_search()->clear_learn_from();
   stage.mutable_search()->mutable_evolution()->clear_start_policy();
-  const int64_t original = CostOf(first->original_cost(), stage.budget().resource());
+  if (stage.budget().resource() == v1::RESOURCE_LATENCY) {
+    stage.mutable_budget()->set_ratio(stages[index] / stages[index - 1]);
+    return stage;
+  }
+  const int64_t original = OriginalOf(*first, stage.budget().resource());
   stage.mutable_budget()->set_absolute(
       static_cast<int64_t>(std::floor(stages[index] * static_cast<double>(original))));
   return stage;

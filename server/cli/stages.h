@@ -13,10 +13,12 @@ namespace amc {
 absl::Status CheckStages(const std::vector<double>& stages);
 
 // The job of stage `index` (from 0) of a run that `spec` describes: the budget is
-// floor(stages[index] * the first original's cost), the evaluations an even share of the spec's,
-// the earlier stages having the remainder. `first` and `parent`, the finished jobs of the first
-// stage and of the one before, are null for the first. What the search learns from and the policy
-// it starts with fit the first original alone: later stages have neither.
+// floor(stages[index] * the first original's cost), of latency stages[index] / stages[index - 1] of
+// what the stage begins with (a table's predictions of two networks compare as ratios alone), the
+// evaluations an even share of the spec's, the earlier stages having the remainder. `first` and
+// `parent`, the finished jobs of the first stage and of the one before, are null for the first.
+// What the search learns from and the policy it starts with fit the first original alone: later
+// stages have neither.
 v1::JobSpec SpecOfStage(const v1::JobSpec& spec, const std::vector<double>& stages, size_t index,
                         const v1::Job* first, const v1::Job* parent);
 

@@ -86,6 +86,25 @@ TEST(StagesTest, MustFall) {
             "--stages: 0.6 after 0.5, but each stage has to cost less than the one before");
 }
 
+TEST(StagesTest, ABudgetMayBeOnAnyResource) {
+  v1::JobSpec spec;
+  spec.mutable_budget()->set_resource(v1::RESOURCE_ACTIVATION_BYTES);
+  v1::Job first;
+  first.mutable_original_cost()->set_macs(1000);
+  v1::ResourceUse& use = *first.mutable_result()->add_uses();
+  use.set_resource(v1::RESOURCE_ACTIVATION_BYTES);
+  use.set_original(8'000'000);
+  EXPECT_EQ(SpecOfStage(spec, {0.5, 0.25}, 1, &first, &first).budget().absolute(), 2'000'000);
+
+  // Predictions of two networks compare as ratios alone.
+  spec.mutable_budget()->set_resource(v1::RESOURCE_LATENCY);
+  spec.mutable_latency()->set_table("table");
+  const v1::JobSpec stage = SpecOfStage(spec, {0.5, 0.4}, 1, &first, &first);
+  EXPECT_EQ(stage.budget().resource(), v1::RESOURCE_LATENCY);
+  EXPECT_EQ(stage.budget().ratio(), 0.8);
+  EXPECT_FALSE(stage.space().has_channel_multiple());
+}
+
 TEST(StagesTest, BudgetsAreOfTheFirstOriginalAndEvaluationsAreShared) {
   v1::JobSpec spec;
   spec.set_name("net");
