@@ -117,7 +117,8 @@ absl::StatusOr<CalibrationPlan> PlanCalibration(const Graph& graph, const Groupi
   }
   for (const std::vector<int64_t>& kept : plan.policies) {
     plan.predicted.push_back({.layers_us = layers.SumOfLayersUs(kept),
-                              .other_bytes = static_cast<double>(layers.OtherBytes(kept))});
+                              .other_bytes = static_cast<double>(layers.OtherBytes(kept)),
+                              .channels = static_cast<double>(layers.ChannelsMade(kept))});
   }
   return plan;
 }

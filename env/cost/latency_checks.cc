@@ -104,6 +104,7 @@ absl::Status CheckLatencyFit(const LatencyFit& fit) {
   }
   AMC_RETURN_IF_ERROR(CheckFinite("layers", fit.layers));
   AMC_RETURN_IF_ERROR(CheckFinite("byte_us", fit.byte_us));
+  AMC_RETURN_IF_ERROR(CheckFinite("channel_us", fit.channel_us));
   AMC_RETURN_IF_ERROR(CheckFinite("constant_us", fit.constant_us));
   if (fit.networks < 0) return Bad("networks", fit.networks, "at least 0");
   AMC_RETURN_IF_ERROR(CheckNotNegative("median_error", fit.median_error));

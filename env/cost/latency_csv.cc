@@ -252,6 +252,7 @@ absl::Status Reader::Fit(absl::string_view text) {
   fit.model = model == kAnyModel ? "" : std::string(model);
   fit.layers = real("layers");
   fit.byte_us = real("byte_us");
+  if (fields.contains("channel_us")) fit.channel_us = real("channel_us");
   fit.constant_us = real("constant_us");
   const absl::StatusOr<int64_t> networks = Integer("networks", take("networks"));
   if (status.ok()) status = Annotate(networks.status(), "fit");
@@ -343,8 +344,10 @@ std::string WriteLatencyCsv(const LatencyTable& table) {
   AppendSetting("tolerance", Number(sorted.tolerance), csv);
   for (const LatencyFit& fit : sorted.fits) {
     absl::StrAppend(&csv, "# fit: model=", fit.model.empty() ? kAnyModel : fit.model,
-                    " layers=", Number(fit.layers), " byte_us=", Number(fit.byte_us),
-                    " constant_us=", Number(fit.constant_us), " networks=", fit.networks);
+                    " layers=", Number(fit.layers), " byte_us=", Number(fit.byte_us));
+    // Left out where it is 0, so that tables without it keep their digests.
+    if (fit.channel_us != 0) absl::StrAppend(&csv, " channel_us=", Number(fit.channel_us));
+    absl::StrAppend(&csv, " constant_us=", Number(fit.constant_us), " networks=", fit.networks);
     absl::StrAppend(&csv, " median_error=", Number(fit.median_error),
                     " p95_error=", Number(fit.p95_error),
                     " repeatability=", Number(fit.repeatability), "\n");

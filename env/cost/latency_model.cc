@@ -166,6 +166,7 @@ absl::StatusOr<LatencyModel> LatencyModel::Create(const Graph& graph, const Grou
       if (extents.Weight(layers[i].in, group) + extents.Weight(layers[i].out, group) > 0) {
         touched.layers.push_back(i);
       }
+      touched.channels += extents.Weight(layers[i].out, group);
     }
     for (const LatencyLayers::Traffic& traffic : result.layers_.traffic) {
       touched.bytes += traffic.bytes * extents.Weight(traffic.extent, group);
@@ -207,10 +208,17 @@ int64_t LatencyModel::BytesOf(const Lengths& lengths) const {
   return bytes;
 }
 
+int64_t LatencyModel::ChannelsOf(const Lengths& lengths) const {
+  int64_t channels = 0;
+  for (const LatencyLayer& layer : layers_.layers) channels += lengths[layer.out];
+  return channels;
+}
+
 int64_t LatencyModel::Evaluate(absl::Span<const int64_t> kept) const {
   const Lengths lengths = LengthsOf(kept);
   const double us = fit_.layers * SumOfLayers(lengths) +
-                    fit_.byte_us * static_cast<double>(BytesOf(lengths)) + fit_.constant_us;
+                    fit_.byte_us * static_cast<double>(BytesOf(lengths)) +
+                    fit_.channel_us * static_cast<double>(ChannelsOf(lengths)) + fit_.constant_us;
   // Sums of decimal fractions miss whole nanoseconds by a hair.
   const double ns = std::ceil(us * 1e3 * (1 - 1e-12));
   if (!(ns > 1)) return 1;
@@ -232,8 +240,9 @@ int64_t LatencyModel::EvaluateChange(absl::Span<const int64_t> kept, int64_t now
                          out + more * extents.Weight(layer.out, group)) -
                  grid.At(in, out);
   }
-  const double change_us =
-      fit_.layers * layers_us + fit_.byte_us * static_cast<double>(more * touched.bytes);
+  const double change_us = fit_.layers * layers_us +
+                           fit_.byte_us * static_cast<double>(more * touched.bytes) +
+                           fit_.channel_us * static_cast<double>(more * touched.channels);
   // `now` was rounded up, so this is not below the prediction.
   const double ns = std::ceil(static_cast<double>(now) + change_us * 1e3 - 1e-6);
   return std::max<int64_t>(1, std::llround(std::min(ns, 0x1p62)));
@@ -258,6 +267,10 @@ double LatencyModel::SumOfLayersUs(absl::Span<const int64_t> kept) const {
 
 int64_t LatencyModel::OtherBytes(absl::Span<const int64_t> kept) const {
   return BytesOf(LengthsOf(kept));
+}
+
+int64_t LatencyModel::ChannelsMade(absl::Span<const int64_t> kept) const {
+  return ChannelsOf(LengthsOf(kept));
 }
 
 std::unique_ptr<CostFunction> LatencyModel::Function() const {

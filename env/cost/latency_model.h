@@ -42,6 +42,7 @@ class LatencyModel {
   std::vector<LayerTime> Layers(absl::Span<const int64_t> kept) const;
   double SumOfLayersUs(absl::Span<const int64_t> kept) const;
   int64_t OtherBytes(absl::Span<const int64_t> kept) const;
+  int64_t ChannelsMade(absl::Span<const int64_t> kept) const;  // by all layers together
 
   const LatencyFit& fit() const { return fit_; }
   // Evaluate() as a cost that is not monotone; valid as long as this model.
@@ -82,11 +83,13 @@ class LatencyModel {
   Lengths LengthsOf(absl::Span<const int64_t> kept) const;
   double SumOfLayers(const Lengths& lengths) const;
   int64_t BytesOf(const Lengths& lengths) const;
+  int64_t ChannelsOf(const Lengths& lengths) const;
 
-  // What depends on a group: layers, and how many bytes other operators move per channel.
+  // What depends on a group: layers, and per channel how many bytes other operators move and how
+  // many channels the layers make.
   struct Touched {
     std::vector<size_t> layers;
-    int64_t bytes = 0;
+    int64_t bytes = 0, channels = 0;
   };
 
   LatencyLayers layers_;

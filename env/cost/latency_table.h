@@ -41,12 +41,14 @@ struct LatencyRow {
 };
 
 // time = layers * (sum of the layers' times) + byte_us * (bytes that all other operators read and
-// write) + constant_us, of the pruned versions of one network.
+// write) + channel_us * (channels that all layers make) + constant_us, of the pruned versions of
+// one network.
 struct LatencyFit {
   // sha256 of its ONNX file, in hexadecimal digits; empty: of any network that has no other.
   std::string model = {};
   double layers = 1;
   double byte_us = 0;
+  double channel_us = 0;
   double constant_us = 0;
   // |predicted - measured| / measured on networks that the fit had not seen; 0 networks: unknown.
   int64_t networks = 0;

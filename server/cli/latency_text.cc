@@ -85,6 +85,7 @@ std::string FitsText(absl::Span<const LatencyFit> fits) {
   Table table({{"fit of model"},
                {"x layers", Align::kRight},
                {"us per MB", Align::kRight},
+               {"us per channel", Align::kRight},
                {"constant us", Align::kRight},
                {"networks", Align::kRight},
                {"median error", Align::kRight},
@@ -94,7 +95,8 @@ std::string FitsText(absl::Span<const LatencyFit> fits) {
     const bool known = fit.networks > 0;
     table.AddRow({fit.model.empty() ? "any" : ShortDigest(fit.model),
                   absl::StrFormat("%.4f", fit.layers), Microseconds(fit.byte_us * 1e6),
-                  Microseconds(fit.constant_us), known ? absl::StrCat(fit.networks) : "unknown",
+                  Microseconds(fit.channel_us), Microseconds(fit.constant_us),
+                  known ? absl::StrCat(fit.networks) : "unknown",
                   known ? Percent(fit.median_error) : "", known ? Percent(fit.p95_error) : "",
                   known ? Percent(fit.repeatability) : ""});
   }
@@ -154,10 +156,13 @@ std::string LatencyCheckText(const v1::LatencyCheck& check) {
                           100 * (check.measured_us() / check.predicted_us() - 1));
     if (check.limit_us() > 0) absl::StrAppend(&text, ", ", ms(check.limit_us()), " allowed");
     absl::StrAppend(&text, ".\n");
-    const auto kept = std::count_if(check.finalists().begin(), check.finalists().end(),
-                                    [](const v1::Finalist& finalist) { return finalist.holds(); });
-    absl::StrAppend(&text, "The best of ", kept, " that keep the budget, of ",
-                    check.finalists_size(), " that were measured.\n");
+    if (check.limit_us() > 0) {
+      const auto kept =
+          std::count_if(check.finalists().begin(), check.finalists().end(),
+                        [](const v1::Finalist& finalist) { return finalist.holds(); });
+      absl::StrAppend(&text, "The best of ", kept, " that keep the budget, of ",
+                      check.finalists_size(), " that were measured.\n");
+    }
   } else {
     absl::StrAppend(&text, ".\nNOT MEASURED: ", check.unmeasured(), ".\n");
   }

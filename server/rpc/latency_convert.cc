@@ -11,6 +11,7 @@ v1::LatencyFit ToProto(const LatencyFit& fit) {
   proto.set_model(fit.model);
   proto.set_layers(fit.layers);
   proto.set_byte_us(fit.byte_us);
+  proto.set_channel_us(fit.channel_us);
   proto.set_constant_us(fit.constant_us);
   proto.set_networks(fit.networks);
   proto.set_median_error(fit.median_error);
@@ -79,6 +80,7 @@ LatencyTable FromProto(const v1::LatencyTable& table) {
     result.fits.push_back({.model = fit.model(),
                            .layers = fit.layers(),
                            .byte_us = fit.byte_us(),
+                           .channel_us = fit.channel_us(),
                            .constant_us = fit.constant_us(),
                            .networks = fit.networks(),
                            .median_error = fit.median_error(),

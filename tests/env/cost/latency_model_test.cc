@@ -177,7 +177,7 @@ TEST(LatencyModelTest, AChangeIsThePredictionOrANanosecondMore) {
     const Graph graph = *BuildNetwork(name, {.weightless = true});
     const Grouping grouping = *BuildGroups(graph);
     LatencyTable table = RandomLatencyTable(*ListLatencyLayers(graph, grouping), 5);
-    table.fits = {{.layers = 1.07, .byte_us = 1e-5, .constant_us = 12.34}};
+    table.fits = {{.layers = 1.07, .byte_us = 1e-5, .channel_us = 0.37, .constant_us = 12.34}};
     const LatencyModel model = *LatencyModel::Create(graph, grouping, table, "");
     const std::unique_ptr<CostFunction> cost = model.Function();
     Rng rng(6);
@@ -342,7 +342,7 @@ void ExpectAgreesWithBruteForce(const Network& net) {
   const absl::StatusOr<LatencyLayers> listed = ListLatencyLayers(net.graph, net.grouping);
   ASSERT_TRUE(listed.ok()) << listed.status();
   LatencyTable table = RandomLatencyTable(*listed, 11);
-  table.fits = {{.layers = 1.25, .byte_us = 0.001, .constant_us = 17}};
+  table.fits = {{.layers = 1.25, .byte_us = 0.001, .channel_us = 0.03, .constant_us = 17}};
   const LatencyModel model = Create(net, table);
   const Graph& graph = net.graph;
 
@@ -356,6 +356,7 @@ void ExpectAgreesWithBruteForce(const Network& net) {
     }
     // Layers: what they are comes from the listing, how large they are from slots.
     double layers_us = 0;
+    int64_t channels = 0;
     std::set<NodeId> in_layers;
     const std::vector<LatencyModel::LayerTime> times = model.Layers(kept);
     ASSERT_EQ(times.size(), listed->layers.size());
@@ -383,6 +384,7 @@ void ExpectAgreesWithBruteForce(const Network& net) {
       const double us = Interpolated(table, layer.kind, in, out);
       EXPECT_NEAR(times[l].us, us, 1e-9 * us) << layer.kind;
       layers_us += us;
+      channels += out;
     }
     int64_t bytes = 0;
     for (size_t n = 0; n < graph.nodes.size(); ++n) {
@@ -396,8 +398,10 @@ void ExpectAgreesWithBruteForce(const Network& net) {
       for (const TensorId id : node.outputs) bytes += 4 * ElementsLeft(net, id, kept);
     }
     EXPECT_EQ(model.OtherBytes(kept), bytes);
+    EXPECT_EQ(model.ChannelsMade(kept), channels);
     EXPECT_NEAR(model.SumOfLayersUs(kept), layers_us, 1e-9 * layers_us);
-    const double us = 1.25 * layers_us + 0.001 * static_cast<double>(bytes) + 17;
+    const double us = 1.25 * layers_us + 0.001 * static_cast<double>(bytes) +
+                      0.03 * static_cast<double>(channels) + 17;
     EXPECT_NEAR(static_cast<double>(model.Evaluate(kept)), us * 1e3 + 0.5, 0.51 + us * 1e-6);
   }
 }

@@ -22,6 +22,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kModel(64, 'a');  // NOLINT
 
@@ -56,7 +57,7 @@ LatencyTable Table() {
   table.setting = {"AMD EPYC 9R14", "libtorch", "1.13.1", 1, 1};
   table.date = "2026-11-20T22:15:01Z";
   table.tolerance = 0.02;
-  table.fits = {{"", 1.04, 0.00012, 31.5, 40, 0.03, 0.09, 0.01}, {kModel, 0.98, 5e-5, -2}};
+  table.fits = {{"", 1.04, 0.00012, 0, 31.5, 40, 0.03, 0.09, 0.01}, {kModel, 0.98, 5e-5, 0, -2}};
   table.rows = {{kConv, 8, 16, 41.7, 0.9},      {kConv, 8, 32, 70.2, 1.3},
                 {kConv, 16, 16, 60, 0},         {kConv, 16, 32, 120.25, 2},
                 {kDepthwise, 8, 8, 12.5, 0.25}, {kDepthwise, 32, 32, 30, 0.5}};
@@ -112,9 +113,17 @@ TEST(LatencyCsvTest, NumbersComeBackToTheLastBit) {
   table.rows[3].median_us = 1e15;
   table.fits[0].constant_us = -1.0 / 3;
   table.fits[0].byte_us = 123456789012345678.0;
+  table.fits[1].channel_us = 2.0 / 3;
   const absl::StatusOr<LatencyTable> read = ReadLatencyCsv(WriteLatencyCsv(table));
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(*read, table);
+}
+
+TEST(LatencyCsvTest, ChannelTimesStandWhereThereAreAny) {
+  LatencyTable table = Table();
+  EXPECT_THAT(WriteLatencyCsv(table), Not(HasSubstr("channel_us")));
+  table.fits[0].channel_us = 0.25;
+  EXPECT_THAT(WriteLatencyCsv(table), HasSubstr(" byte_us=0.00012 channel_us=0.25 constant_us="));
 }
 
 TEST(LatencyCsvTest, WritesNumbersAsPeopleDo) {
@@ -388,6 +397,7 @@ TEST(LatencyTableTest, ChecksSettings) {
   ExpectBad(with([](LatencyTable& t) { t.fits[0].model = "vgg"; }), "fit 1: model is \"vgg\"");
   ExpectBad(with([](LatencyTable& t) { t.fits[0].layers = INFINITY; }), "fit 1: layers is inf");
   ExpectBad(with([](LatencyTable& t) { t.fits[0].byte_us = NAN; }), "fit 1: byte_us is nan");
+  ExpectBad(with([](LatencyTable& t) { t.fits[0].channel_us = NAN; }), "fit 1: channel_us is nan");
   ExpectBad(with([](LatencyTable& t) { t.fits[0].constant_us = NAN; }), "constant_us is nan");
   ExpectBad(with([](LatencyTable& t) { t.fits[0].p95_error = -1; }), "p95_error is -1");
   ExpectBad(with([](LatencyTable& t) { t.fits[0].repeatability = NAN; }), "repeatability is nan");

@@ -53,6 +53,29 @@ TEST(FitLatencyTest, PredictsVersionsThatItHasNotSeen) {
   }
 }
 
+// Layers take with the square of what is kept, channels with itself.
+TEST(FitLatencyTest, TellsChannelsFromLayers) {
+  std::vector<FitPoint> points, unseen;
+  Rng rng(3);
+  for (int i = 0; i < 24; ++i) {
+    const double kept = rng.Uniform(0.2, 1), channels = 2000 * kept;
+    const double layers = 4000 * kept * kept * rng.Uniform(0.9, 1.1);
+    (i < 12 ? points : unseen)
+        .push_back({layers, 0, 0.8 * layers + 0.9 * channels + 100, channels});
+  }
+  auto fit = FitLatency(points);
+  ASSERT_TRUE(fit.ok());
+  EXPECT_NEAR(fit->channel_us, 0.9, 0.2);
+  SetErrors(*fit, unseen);
+  EXPECT_LT(fit->p95_error, 0.02);
+  for (FitPoint& point : points) point.channels = 0;  // without them it cannot be told
+  auto blind = FitLatency(points);
+  EXPECT_EQ(blind->channel_us, 0);
+  SetErrors(*blind, unseen);
+  EXPECT_GT(blind->p95_error, 2 * fit->p95_error);
+  EXPECT_FALSE(FitLatency(std::vector<FitPoint>{{1, 0, 1, -1}}).ok());
+}
+
 TEST(FitLatencyTest, KeepsCoefficientsWithinBounds) {
   // The more bytes, the faster: no byte takes negative time.
   const auto bytes = FitLatency(std::vector<FitPoint>{
