@@ -236,20 +236,32 @@ absl::StatusOr<v1::JobResult> JobRunner::FinishEpisode(int64_t number, const v1:
   AMC_ASSIGN_OR_RETURN(task, RunTask(task));
   v1::JobResult result = task.result->result();
   result.set_episode(number);
-  if (!job_.spec().has_budget()) return result;
-  AMC_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Environment> env,
-      context_.models->MakeEnvironment(job_.spec().model(), SettingsOf(job_.spec())));
+  AMC_ASSIGN_OR_RETURN(*result.mutable_uses(), UsesOf(policy));
+  return result;
+}
+
+absl::StatusOr<google::protobuf::RepeatedPtrField<v1::ResourceUse>> JobRunner::UsesOf(
+    const v1::Policy& policy) {
+  const v1::JobSpec& spec = job_.spec();
+  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Environment> env,
+                       context_.models->MakeEnvironment(spec.model(), SettingsOf(spec)));
   AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> kept,
                        KeptCounts(FromProto(policy), env->grouping()));
-  for (const CostBound& bound : env->bounds()) {
-    v1::ResourceUse& use = *result.add_uses();
-    use.set_resource(static_cast<v1::Resource>(bound.resource));
-    use.set_original(bound.original);
-    use.set_limit(bound.limit);
-    use.set_compressed(bound.cost->Evaluate(kept));
+  google::protobuf::RepeatedPtrField<v1::ResourceUse> uses;
+  const auto add = [&](Resource resource, const CostFunction& cost, int64_t limit) {
+    v1::ResourceUse& use = *uses.Add();
+    use.set_resource(static_cast<v1::Resource>(resource));
+    use.set_original(cost.Evaluate(env->cost_model().channels()));
+    use.set_limit(limit);
+    use.set_compressed(cost.Evaluate(kept));
+  };
+  if (spec.has_budget()) {
+    for (const CostBound& bound : env->bounds()) add(bound.resource, *bound.cost, bound.limit);
+  } else if (const std::optional<Resource> weighed =
+                 WeighedResource(static_cast<RewardKind>(spec.search().reward()))) {
+    if (const CostFunction* const cost = env->resource_cost(*weighed)) add(*weighed, *cost, 0);
   }
-  return result;
+  return uses;
 }
 
 absl::StatusOr<TaskRecord> JobRunner::RunTask(const TaskRecord& task) {

@@ -68,6 +68,9 @@ class JobRunner {
 
   // Makes an episode's network: strongly reconstructed, exported, measured on the report split.
   absl::StatusOr<v1::JobResult> FinishEpisode(int64_t number, const v1::Policy& policy);
+  // What a policy costs of the resources that the job is about.
+  absl::StatusOr<google::protobuf::RepeatedPtrField<v1::ResourceUse>> UsesOf(
+      const v1::Policy& policy);
   // Adds one task, if it is not there, and waits for its result.
   absl::StatusOr<TaskRecord> RunTask(const TaskRecord& task);
   // Stores the job with events that say what changed (a STATE event where `kind` is STATE).
