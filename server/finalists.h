@@ -1,5 +1,6 @@
 // The end of a search by predicted latency: its best candidates are measured whole on the table's
-// runtime, and the best of those that keep the budget in reality wins.
+// runtime, and the best of those that keep the budget in reality wins. They keep it if they are
+// within it by kMargin, so that measuring them once more does not refute it.
 //
 // Round by round. A round takes the best by reward that were not measured yet and are predicted
 // within the round's limit, at first the budget's. When none of those measured keeps the budget,
@@ -40,6 +41,7 @@ struct FinalistEntry {
 class FinalistRounds {
  public:
   static constexpr int64_t kMostRounds = 5;
+  static constexpr double kMargin = 0.01;  // what a median may be off by
 
   FinalistRounds(const LatencyTarget& target, int64_t at_a_time)
       : target_(target), at_a_time_(at_a_time), limit_ns_(target.limit_ns) {}

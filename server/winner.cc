@@ -18,8 +18,8 @@
 namespace amc {
 namespace {
 
-constexpr int kHistory = 1000;       // best candidates that are looked through
-constexpr double kTolerance = 0.01;  // of finalists' medians
+constexpr int kHistory = 1000;                          // best candidates that are looked through
+constexpr double kTolerance = FinalistRounds::kMargin;  // of finalists' medians
 // How long other workers may take to come back when the first one has, as after a restart.
 constexpr absl::Duration kGrace = absl::Seconds(2);
 constexpr absl::Duration kLook = absl::Milliseconds(100);
