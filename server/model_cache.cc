@@ -1,5 +1,6 @@
 #include "server/model_cache.h"
 
+#include <cmath>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -32,6 +33,24 @@ void Insert(List& list, const std::string& key, const Value& value, size_t capac
   if (list.size() > capacity) list.pop_back();
 }
 
+// Predictions are off by some percent: a budget on latency that can only just be reached may turn
+// out to be out of reach when candidates are measured.
+constexpr double kSlack = 0.93;
+
+// The budget with its bound on latency, if it has one, tightened by that.
+v1::Budget WithSlack(v1::Budget budget) {
+  const auto tighten = [](auto& bound) {
+    if (bound.resource() != v1::RESOURCE_LATENCY) return;
+    if (bound.has_ratio()) bound.set_ratio(kSlack * bound.ratio());
+    if (bound.has_absolute()) {
+      bound.set_absolute(std::llround(kSlack * static_cast<double>(bound.absolute())));
+    }
+  };
+  tighten(budget);
+  for (v1::BudgetBound& bound : *budget.mutable_also()) tighten(bound);
+  return budget;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string& digest) {
@@ -55,6 +74,8 @@ absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string
 
 absl::Status ModelCache::DecideSpace(const std::string& digest, EnvironmentSettings& settings) {
   v1::SpaceSpec& space = settings.space;
+  EnvironmentSettings trial = settings;
+  trial.budget = WithSlack(trial.budget);
   std::vector<int64_t> multiples = {space.channel_multiple()};
   if (!space.has_channel_multiple()) multiples = {kLatencyMultiple, 1};
   std::vector<v1::ResidualPath> paths = {space.residual_path()};
@@ -67,7 +88,8 @@ absl::Status ModelCache::DecideSpace(const std::string& digest, EnvironmentSetti
     for (const v1::ResidualPath path : paths) {
       space.set_channel_multiple(multiple);
       space.set_residual_path(path);
-      const absl::Status made = MakeEnvironment(digest, settings).status();
+      trial.space = space;
+      const absl::Status made = MakeEnvironment(digest, trial).status();
       if (!absl::IsOutOfRange(made) && !absl::IsFailedPrecondition(made)) return absl::OkStatus();
     }
   }

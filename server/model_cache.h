@@ -36,7 +36,8 @@ class ModelCache {
   absl::StatusOr<std::shared_ptr<const Graph>> Model(const std::string& digest);
 
   // What resolved settings leave open of the space: the largest multiple of channels and whole
-  // residual paths if the budget can be reached so, and something pruned; multiples matter more.
+  // residual paths if the budget can be reached so (on latency with some percent to spare, by which
+  // predictions may be off), and something pruned; multiples matter more.
   // The measurements behind this stand in docs/architecture.md. Errors as Model.
   absl::Status DecideSpace(const std::string& digest, EnvironmentSettings& settings);
 

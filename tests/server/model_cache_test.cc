@@ -110,7 +110,8 @@ class LatencySpaceTest : public ::testing::Test {
  protected:
   EnvironmentSettings Decided(const Graph& graph, double ratio,
                               std::optional<int64_t> multiple = std::nullopt,
-                              v1::Resource resource = v1::RESOURCE_LATENCY) {
+                              v1::Resource resource = v1::RESOURCE_LATENCY,
+                              v1::ResidualPath path = v1::RESIDUAL_PATH_UNSPECIFIED) {
     const auto artifacts = *ArtifactStore::Open(folder_.path() + "/artifacts");
     ModelCache models(artifacts.get(), [&](const std::string&) -> absl::StatusOr<LatencyTable> {
       return ProductTable(graph);
@@ -121,6 +122,7 @@ class LatencySpaceTest : public ::testing::Test {
     budget.set_ratio(ratio);
     v1::SpaceSpec space;
     if (multiple) space.set_channel_multiple(*multiple);
+    space.set_residual_path(path);
     v1::LatencySpec latency;
     latency.set_table(std::string(64, 'a'));
     EnvironmentSettings settings = *ResolveEnvironment(&budget, space, latency);
@@ -155,6 +157,20 @@ TEST_F(LatencySpaceTest, CutsResidualPathsBeforeItGivesMultiplesUp) {
   EXPECT_EQ(settings.space.residual_path(), v1::RESIDUAL_PATH_PRUNE);
   EXPECT_EQ(settings.space.channel_multiple(), 8);
   EXPECT_TRUE(made_.ok()) << made_;
+}
+
+// What can only just be reached in prediction may be out of reach in reality.
+TEST_F(LatencySpaceTest, LeavesRoomForWhatPredictionsAreOffBy) {
+  const auto kept = [&](double ratio) {
+    return Decided(Resnet(), ratio).space.residual_path() == v1::RESIDUAL_PATH_KEEP;
+  };
+  double ratio = 0.7;
+  while (kept(ratio)) ratio -= 0.01;
+  for (const double reachable : {ratio, 0.95 * ratio}) {
+    Decided(Resnet(), reachable, 8, v1::RESOURCE_LATENCY, v1::RESIDUAL_PATH_KEEP);
+    EXPECT_TRUE(made_.ok()) << reachable << ": " << made_;
+  }
+  EXPECT_LT(ratio, 0.5);
 }
 
 TEST_F(LatencySpaceTest, ANetworkOfFewChannelsKeepsAnyCount) {
