@@ -32,7 +32,7 @@ FEW = ["--reward-images", 48, "--probe-images", 16, "--screening-images", 16, "-
 BLIND = ["--agent", "random", "--reward", "error_log_latency", "--reward-images", 1, "--report-images", 1, "--episodes", 8,
          "--allow-weak-baseline", "--reconstruction", "none", "--set", "evaluation.reconstruction_images=8", "--set",
          "evaluation.recalibration_images=0"]
-MAC_RATIOS = (0.3, 0.4, 0.5, 0.6, 0.7)
+MAC_RATIOS = (0.2, 0.25, 0.3)
 
 
 class Bench:
