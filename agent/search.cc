@@ -273,7 +273,7 @@ absl::StatusOr<std::vector<EvaluatedEpisode>> Search::Commit(
         {generation[i], measurements[i], reward, Price(generation[i], measurements[i])});
   }
   for (const EvaluatedEpisode& episode : evaluated) {
-    spent_ += episode.evaluations;
+    if (!appending_) spent_ += episode.evaluations;
     const bool feasible = episode.measurement.infeasible.empty();
     if (appending_) {
       appended_.push_back(episode.episode.number);

@@ -74,7 +74,7 @@ class Search {
                                                        absl::Span<const Measurement> measurements);
 
   // Candidates that the caller wants measured beside the agent's, as when its winner turned out to
-  // miss the budget: a generation like those of Draw, whatever the search may still spend. They can
+  // miss the budget: a generation like those of Draw that the search does not pay for. They can
   // become the best; the agent learns nothing of them. InvalidArgument, naming the episode, for a
   // policy that is not the environment's or exceeds the budget.
   absl::StatusOr<std::vector<Episode>> Append(absl::Span<const std::vector<int64_t>> kept,

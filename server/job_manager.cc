@@ -119,6 +119,8 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id, int64_t more_e
     while (entries_.count(id) != 0) changed_.Wait(&mutex_);
   }
   AMC_RETURN_IF_ERROR(CheckRoom());
+  // Winners that missed their budget are measured anew.
+  const bool finalists_missed = job.failure() == v1::FAILURE_REASON_LATENCY;
   job.clear_failure();
   job.clear_message();
   job.clear_end_time_ms();
@@ -131,7 +133,7 @@ absl::StatusOr<v1::Job> JobManager::Resume(const std::string& id, int64_t more_e
   AMC_ASSIGN_OR_RETURN(job, StoreState({.job = std::move(job),
                                         .events = {},
                                         .forgive_attempts = true,
-                                        .drop_drawn = more_episodes > 0},
+                                        .drop_drawn = more_episodes > 0 || finalists_missed},
                                        v1::JOB_STATE_QUEUED));
   MutexLock lock(&mutex_);
   Enqueue(id);

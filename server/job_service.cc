@@ -131,7 +131,11 @@ grpc::Status JobServiceImpl::GetPareto(grpc::ServerContext*, const v1::GetPareto
 absl::StatusOr<v1::GetBestResponse> JobServiceImpl::Best(const std::string& id) {
   AMC_ASSIGN_OR_RETURN(v1::Job job, context_.store->GetJob(id));
   v1::GetBestResponse response;
-  AMC_ASSIGN_OR_RETURN(*response.mutable_episode(), context_.store->BestEpisode(id));
+  // A winner that was measured need not be the best by reward.
+  const bool has_winner = job.state() == v1::JOB_STATE_SUCCEEDED && !job.spec().has_build();
+  AMC_ASSIGN_OR_RETURN(*response.mutable_episode(),
+                       has_winner ? context_.store->GetEpisode(id, job.result().episode())
+                                  : context_.store->BestEpisode(id));
   if (job.has_result()) *response.mutable_result() = std::move(*job.mutable_result());
   return response;
 }

@@ -179,6 +179,9 @@ void ResolveLatency(v1::LatencySpec* latency, Checker& check) {
   AMC_DEFAULT(latency, finalists, 4);
   AMC_DEFAULT(latency, must_measure, false);
   check.InRange<int64_t>("latency.finalists", latency->finalists(), 0, 64);
+  if (latency->must_measure() && latency->finalists() == 0) {
+    check.Fail("latency.must_measure", "without finalists there is nothing to measure");
+  }
 }
 
 void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {

@@ -74,8 +74,6 @@ absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string
 
 absl::Status ModelCache::DecideSpace(const std::string& digest, EnvironmentSettings& settings) {
   v1::SpaceSpec& space = settings.space;
-  EnvironmentSettings trial = settings;
-  trial.budget = WithSlack(trial.budget);
   std::vector<int64_t> multiples = {space.channel_multiple()};
   if (!space.has_channel_multiple()) multiples = {kLatencyMultiple, 1};
   std::vector<v1::ResidualPath> paths = {space.residual_path()};
@@ -84,13 +82,17 @@ absl::Status ModelCache::DecideSpace(const std::string& digest, EnvironmentSetti
   }
   if (multiples.size() * paths.size() == 1) return absl::OkStatus();
   AMC_RETURN_IF_ERROR(Model(digest).status());
-  for (const int64_t multiple : multiples) {
-    for (const v1::ResidualPath path : paths) {
-      space.set_channel_multiple(multiple);
-      space.set_residual_path(path);
-      trial.space = space;
-      const absl::Status made = MakeEnvironment(digest, trial).status();
-      if (!absl::IsOutOfRange(made) && !absl::IsFailedPrecondition(made)) return absl::OkStatus();
+  EnvironmentSettings trial = settings;
+  for (const v1::Budget& budget : {WithSlack(settings.budget), settings.budget}) {
+    trial.budget = budget;
+    for (const int64_t multiple : multiples) {
+      for (const v1::ResidualPath path : paths) {
+        space.set_channel_multiple(multiple);
+        space.set_residual_path(path);
+        trial.space = space;
+        const absl::Status made = MakeEnvironment(digest, trial).status();
+        if (!absl::IsOutOfRange(made) && !absl::IsFailedPrecondition(made)) return absl::OkStatus();
+      }
     }
   }
   return absl::OkStatus();  // what is wrong comes up where the environment is made

@@ -53,6 +53,9 @@ class Builder {
       *task.timing.add_policies() = ToProto(MakePolicy(plan_.grouping, kept));
     }
     AMC_ASSIGN_OR_RETURN(task, run_task_(task));
+    if (!task.result->infeasible().empty()) {
+      return absl::FailedPreconditionError(task.result->infeasible());
+    }
     std::vector<NetworkTime> times;
     for (const v1::NetworkTiming& timing : task.result->timing().policies()) {
       times.push_back({.median_us = timing.median_us(),

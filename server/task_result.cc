@@ -79,6 +79,7 @@ absl::Status Missing(const TaskRecord& task, absl::string_view field) {
 absl::Status CheckResult(const TaskRecord& task, const v1::TaskResult& result) {
   if (!result.infeasible().empty()) {
     if (task.kind == v1::TASK_KIND_EVALUATE && !result.has_measurement()) return absl::OkStatus();
+    if (task.kind == v1::TASK_KIND_TIME && !result.has_timing()) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrCat("result.infeasible: set for a task of kind ", v1::TaskKind_Name(task.kind),
                      result.has_measurement() ? ", together with a measurement" : ""));

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/types/span.h"
 #include "agent/policy_space.h"
 #include "agent/starts.h"
 #include "base/log.h"
@@ -18,7 +19,8 @@
 namespace amc {
 namespace {
 
-constexpr int kHistory = 1000;                          // best candidates that are looked through
+constexpr int kPage = 1000;
+constexpr size_t kCutAtMost = 100;                      // candidates that are tried to be cut
 constexpr double kTolerance = FinalistRounds::kMargin;  // of finalists' medians
 // How long other workers may take to come back when the first one has, as after a restart.
 constexpr absl::Duration kGrace = absl::Seconds(2);
@@ -78,19 +80,22 @@ absl::Status WinnerChoice::Prepare() {
 absl::StatusOr<std::vector<FinalistEntry>> WinnerChoice::History() {
   v1::ListEpisodesRequest request;
   request.set_job(job_.id());
-  request.set_page_size(kHistory);
+  request.set_page_size(kPage);
   request.set_order(v1::EPISODE_ORDER_REWARD_DESC);
   request.mutable_filter()->add_kinds(v1::EPISODE_KIND_CANDIDATE);
-  AMC_ASSIGN_OR_RETURN(v1::ListEpisodesResponse page, hands_.store->ListEpisodes(request));
   std::vector<FinalistEntry> history;
-  for (v1::Episode& episode : *page.mutable_episodes()) {
-    if (episode.state() != v1::EPISODE_STATE_DONE) continue;
-    AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> kept,
-                         KeptCounts(FromProto(episode.policy()), grouping_));
-    FinalistEntry& entry = history.emplace_back();
-    entry.predicted_ns = model_->Evaluate(kept);
-    entry.episode = std::move(episode);
-  }
+  do {
+    AMC_ASSIGN_OR_RETURN(v1::ListEpisodesResponse page, hands_.store->ListEpisodes(request));
+    for (v1::Episode& episode : *page.mutable_episodes()) {
+      if (episode.state() != v1::EPISODE_STATE_DONE) continue;
+      AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> kept,
+                           KeptCounts(FromProto(episode.policy()), grouping_));
+      FinalistEntry& entry = history.emplace_back();
+      entry.predicted_ns = model_->Evaluate(kept);
+      entry.episode = std::move(episode);
+    }
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
   return history;
 }
 
@@ -126,7 +131,7 @@ absl::Status WinnerChoice::Repair(const FinalistRounds& rounds,
   AMC_RETURN_IF_ERROR(env.status());
   const PolicySpace space(**env);
   std::vector<std::vector<int64_t>> cut;
-  for (const FinalistEntry& entry : history) {
+  for (const FinalistEntry& entry : absl::MakeConstSpan(history).subspan(0, kCutAtMost)) {
     if (static_cast<int64_t>(cut.size()) >= job_.spec().latency().finalists()) break;
     AMC_ASSIGN_OR_RETURN(const std::vector<int64_t> kept,
                          KeptCounts(FromProto(entry.episode.policy()), grouping_));
@@ -146,13 +151,16 @@ absl::Status WinnerChoice::Repair(const FinalistRounds& rounds,
 absl::StatusOr<std::string> WinnerChoice::WhyUnmeasured() {
   if (job_.spec().latency().finalists() == 0) return "the job has no finalists measured";
   if (job_.spec().latency().must_measure()) return "";  // the board says what it waits for
-  const auto measures = [&](const WorkerView& worker) {
-    return Measures(worker.capabilities, setting_);
+  const auto measures = [&](const v1::Worker& worker) {
+    return Measures(worker.capabilities(), setting_);
   };
   absl::Time until = absl::InfiniteFuture();
   while (true) {
     AMC_RETURN_IF_ERROR(hands_.check_going());
-    const std::vector<WorkerView> workers = hands_.workers->Present();
+    std::vector<v1::Worker> workers = hands_.workers->PresentWorkers();
+    std::erase_if(workers, [](const v1::Worker& worker) {
+      return worker.state() == v1::WORKER_STATE_DRAINING;
+    });
     if (std::any_of(workers.begin(), workers.end(), measures)) return "";
     if (!workers.empty()) until = std::min(until, absl::Now() + kGrace);
     if (absl::Now() >= until) break;
@@ -203,15 +211,21 @@ absl::StatusOr<WinnerChoice::Winner> WinnerChoice::Choose() {
       *task.timing.add_policies() = entry.episode.policy();
     }
     AMC_ASSIGN_OR_RETURN(task, hands_.run(task));
+    if (!task.result->infeasible().empty()) {
+      unmeasured = task.result->infeasible();
+      if (!job_.spec().latency().must_measure()) winner = history.front();
+      break;
+    }
     rounds.Add(entries, task.result->timing());
     winner = rounds.winner();
   }
   if (!winner.has_value()) {
-    return JobError(
-        v1::FAILURE_REASON_LATENCY,
-        absl::StrCat(
-            "no candidate keeps the latency budget when it is measured: ", rounds.Nearest(),
-            ". Measure a new table (`amc lut build`), or resume with ", "more episodes"));
+    return JobError(v1::FAILURE_REASON_LATENCY,
+                    unmeasured.empty()
+                        ? absl::StrCat("no candidate keeps the latency budget when it is "
+                                       "measured: ",
+                                       rounds.Nearest())
+                        : absl::StrCat("the finalists cannot be measured: ", unmeasured));
   }
   Winner chosen;
   AMC_ASSIGN_OR_RETURN(chosen.episode,

@@ -50,8 +50,7 @@ class WinnerChoice {
 
  private:
   absl::Status Prepare();
-  // The candidates by reward, the best first, with what they are predicted at: as many as there may
-  // be use for.
+  // The candidates by reward, the best first, with what they are predicted at.
   absl::StatusOr<std::vector<FinalistEntry>> History();
   // Rounds that were measured in an earlier life of the server, by number.
   absl::StatusOr<std::vector<FinalistEntry>> Stored(const TaskRecord& task,

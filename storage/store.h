@@ -35,9 +35,9 @@ struct TaskRecord {
   std::string job;
   int64_t task = 0;  // unique within the job, given by AddTasks: 1, 2, ...
   v1::TaskKind kind = v1::TASK_KIND_UNSPECIFIED;
-  int64_t episode = -1;  // EVALUATE, FINISH; TIME: which round of it
+  int64_t episode = -1;  // EVALUATE, FINISH; TIME, MEASURE_LAYERS: which round of it
   v1::Policy policy;
-  v1::TimingOrder timing;  // TIME
+  v1::TimingOrder timing;  // TIME, MEASURE_LAYERS
   int64_t images = 0;      // EVALUATE: of the reward split; 0: as the spec says
   TaskState state = TaskState::kPending;
   int64_t epoch = 0;                     // of the newest lease; 0: never leased

@@ -211,6 +211,9 @@ std::string FailureHint(const v1::Job& job, absl::string_view hint) {
           "Are the workers frozen, or cut off from the server? `amc workers --all` "
           "says when each was last seen. ",
           hint);
+    case v1::FAILURE_REASON_LATENCY:
+      return absl::StrCat("A new table (`amc lut build`) may predict better, and `amc resume ",
+                          job.id(), " --episodes +20` searches on. ", hint);
     case v1::FAILURE_REASON_INFEASIBLE:
       return absl::StrCat("`amc history ", job.id(), "` says why, candidate by candidate.");
     default:

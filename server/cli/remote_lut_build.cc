@@ -51,9 +51,11 @@ v1::LatencyBuild BuildOf(const LutBuildArgs& args) {
 // Where the output is a table already, the server gets it, for the new one to extend.
 absl::Status ImportOutput(Client& client, const LutBuildArgs& args, v1::LatencyBuild& build) {
   std::error_code error;
-  if (!build.extend().empty() || args.output.empty() ||
-      !std::filesystem::exists(args.output, error)) {
-    return absl::OkStatus();
+  if (args.output.empty() || !std::filesystem::exists(args.output, error)) return absl::OkStatus();
+  if (!build.extend().empty()) {
+    return UsageError(absl::StrCat("-o ", args.output,
+                                   " is there already and would be extended itself: give --extend "
+                                   "or an old file, not both"));
   }
   AMC_ASSIGN_OR_RETURN(const LatencyTable found, ReadLatencyFile(args.output));
   v1::ImportLatencyTableRequest request;

@@ -74,7 +74,15 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
   const InterruptScope interrupt(cancelled);
   v1::TaskResult result;
   if (lease.kind() == v1::TASK_KIND_TIME) {
-    AMC_ASSIGN_OR_RETURN(*result.mutable_timing(), timing_.Time(lease, progress, cancelled));
+    absl::StatusOr<v1::TimingReport> report = timing_.Time(lease, progress, cancelled);
+    if (report.ok()) {
+      *result.mutable_timing() = *std::move(report);
+    } else if (ToTaskError(report.status()).kind() == v1::TASK_ERROR_KIND_PERMANENT) {
+      // The runtime does not take the network: that is no reason to lose a search.
+      result.set_infeasible(ToUtf8(report.status().message()));
+    } else {
+      return report.status();
+    }
     result.set_seconds(absl::ToDoubleSeconds(absl::Now() - start));
     return result;
   }

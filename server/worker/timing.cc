@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "env/cost/latency_layers.h"
+#include "env/exec/exec_options.h"
 #include "env/graph/onnx_import.h"
 #include "env/latency_calibration.h"
 #include "server/convert.h"
@@ -114,7 +115,8 @@ absl::StatusOr<TimingExecutor::Subject> TimingExecutor::Open(
   AMC_ASSIGN_OR_RETURN(subject.graph, ImportOnnx(bytes));
   AMC_ASSIGN_OR_RETURN(subject.grouping, BuildGroups(subject.graph));
   AMC_ASSIGN_OR_RETURN(subject.runtime, OpenRuntime(order.setting(), lease.spec().model()));
-  if (order.reference_us() > 0) subject.runtime->reference().us = order.reference_us();
+  // 0: this measurement makes the scale, whatever was measured before it.
+  subject.runtime->reference().us = order.reference_us();
   subject.options.sampler.tolerance = order.tolerance();
   subject.options.sampler.seed = order.seed();
   return subject;
@@ -127,15 +129,22 @@ absl::StatusOr<Runtime*> TimingExecutor::OpenRuntime(const v1::LatencySetting& s
       std::make_tuple(setting.runtime(), setting.threads(), setting.batch(), model), " ");
   if (runtime_ == nullptr || key != key_) {
     runtime_ = nullptr;
-    AMC_ASSIGN_OR_RETURN(runtime_, CreateRuntime(setting.runtime(), {.threads = setting.threads(),
-                                                                     .batch = setting.batch()}));
+    auto made =
+        CreateRuntime(setting.runtime(), {.threads = setting.threads(), .batch = setting.batch()});
+    // That it was here when the worker registered makes it this worker's own trouble.
+    if (absl::IsFailedPrecondition(made.status())) {
+      return absl::UnavailableError(made.status().message());
+    }
+    AMC_ASSIGN_OR_RETURN(runtime_, std::move(made));
     key_ = std::move(key);
+  } else if (setting.runtime() == "libtorch") {
+    TuneProcess(static_cast<int>(setting.threads()));  // evaluations may have changed it
   }
   const LatencySetting& here = runtime_->setting();
   if ((!setting.device().empty() && here.device != setting.device()) ||
       (!setting.version().empty() && here.version != setting.version())) {
-    return absl::FailedPreconditionError(absl::StrCat("this worker measures with ", ToString(here),
-                                                      ", not with ", ToString(FromProto(setting))));
+    return absl::UnavailableError(absl::StrCat("this worker measures with ", ToString(here),
+                                               ", not with ", ToString(FromProto(setting))));
   }
   return runtime_.get();
 }

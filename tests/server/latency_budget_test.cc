@@ -197,6 +197,13 @@ TEST_F(LatencyBudgetTest, TheWinnerIsTheBestThatKeepsTheBudgetWhenMeasured) {
   EXPECT_EQ(job.result().episode(), check.finalists(1).episode());
   EXPECT_NE(job.result().episode(), job.best_episode());
   EXPECT_EQ(check.measured_us(), 590);
+  v1::GetBestRequest request;
+  request.set_job(job.id());
+  v1::GetBestResponse best;
+  grpc::ClientContext context;
+  ASSERT_TRUE(jobs_->GetBest(&context, request, &best).ok());
+  EXPECT_EQ(best.episode().number(), job.result().episode());
+  EXPECT_EQ(best.episode().steps_size(), job.result().steps_size());
   EXPECT_EQ(check.measured_original_us(), 1000);
   EXPECT_DOUBLE_EQ(check.limit_us(), 600);
   EXPECT_GT(check.predicted_us(), 0);
@@ -249,6 +256,44 @@ TEST_F(LatencyBudgetTest, FailsWhereNothingIsFastEnough) {
   EXPECT_EQ(job.failure(), v1::FAILURE_REASON_LATENCY);
   EXPECT_THAT(job.message(), HasSubstr("no candidate keeps the latency budget when it is measured: "
                                        "the nearest took 0.9 ms, and 0.6 ms are allowed"));
+}
+
+TEST_F(LatencyBudgetTest, ResumingAJobThatMissedMeasuresAnew) {
+  std::atomic<double> us = 900;
+  FakeWorker worker(channel_, "w1",
+                    Timing([&us](const v1::Policy&, int64_t) { return us.load(); }));
+  const std::string id = Submit(LatencySpec(Import(MadeUpTable(graph_, 0))), "r1")->id();
+  ASSERT_EQ(WaitForEnd(id).state(), v1::JOB_STATE_FAILED);
+  us = 500;  // the machine was busy
+  v1::ResumeJobRequest request;
+  request.set_id(id);
+  grpc::ClientContext context;
+  v1::Job resumed;
+  ASSERT_TRUE(jobs_->ResumeJob(&context, request, &resumed).ok());
+  const v1::Job job = WaitForEnd(id);
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+  EXPECT_EQ(job.result().latency().measured_us(), 500);
+}
+
+// A runtime that does not take the network costs no search, unless it has to be measured.
+TEST_F(LatencyBudgetTest, WhatCannotBeTimedStaysAPrediction) {
+  FakeWorker worker(channel_, "w1", [](const v1::Lease& lease) -> FakeWorker::Outcome {
+    if (lease.kind() != v1::TASK_KIND_TIME) return FakeWorker::Measure(lease);
+    v1::TaskResult result;
+    result.set_infeasible("input takes 8 images at a time, not 1");
+    return result;
+  });
+  v1::JobSpec spec = LatencySpec(Import(MadeUpTable(graph_, 0)));
+  const v1::Job job = WaitForEnd(Submit(spec, "r1")->id());
+  ASSERT_EQ(job.state(), v1::JOB_STATE_SUCCEEDED) << job.message();
+  EXPECT_EQ(job.result().latency().unmeasured(), "input takes 8 images at a time, not 1");
+  EXPECT_EQ(job.result().episode(), job.best_episode());
+  spec.mutable_latency()->set_must_measure(true);
+  const v1::Job strict = WaitForEnd(Submit(spec, "r2")->id());
+  EXPECT_EQ(strict.failure(), v1::FAILURE_REASON_LATENCY);
+  EXPECT_THAT(strict.message(), HasSubstr("the finalists cannot be measured: input takes 8"));
+  spec.mutable_latency()->set_finalists(0);
+  EXPECT_EQ(FieldOf(Submit(spec, "r3").status()), "spec.latency.must_measure");
 }
 
 TEST_F(LatencyBudgetTest, SaysWhyAResultIsNotMeasured) {
