@@ -45,6 +45,7 @@ absl::StatusOr<std::vector<TablePoint>> PointsOf(const v1::LayerPoints& order, c
         absl::StrCat("timing.layers: the network has no layer \"", order.layer(), "\""));
   }
   std::vector<TablePoint> points;
+  points.reserve(static_cast<size_t>(order.in_size()));
   for (int i = 0; i < order.in_size(); ++i) points.push_back({*layer, order.in(i), order.out(i)});
   return points;
 }
