@@ -102,7 +102,7 @@ class LutTest(TinyCase):
         self.assertIn(first, shown)
         self.assertIn("ncnn 20240820 on Pixel 7, 2 threads, batch 1", shown)
         self.assertRegex(shown, r"(?m)^conv 3x3 +4 +4 - 8 +16 - 32 +8\.00 +32\.00$")
-        self.assertRegex(shown, r"(?m)^any +0\.9000 +100\.00 +12\.50 +48 +1\.1% +3\.4% +0\.8%$")
+        self.assertRegex(shown, r"(?m)^any +0\.9000 +100\.00 +0\.00 +12\.50 +48 +1\.1% +3\.4% +0\.8%$")
         rows = self.lut("show", first, "--rows")
         self.assertEqual(len([line for line in rows.splitlines() if line.startswith("conv 3x3")]), 4)
         self.assertIn("no fits", self.lut("show", second))
