@@ -47,6 +47,7 @@ std::string NameOfField(const std::string& field, const JobFlags& flags, const v
       {"budget.also", "--budget", !flags.budget.empty()},
       {"latency.table", "--latency-table", true},
       {"latency.finalists", "--finalists", flags.finalists.has_value()},
+      {"latency.must_measure", "--must-measure", flags.must_measure},
       {"budget.resource", "--resource", flags.resource.has_value()},
       {"search.agent", "--agent", flags.agent.has_value()},
       {"search.episodes", "--episodes", flags.episodes.has_value()},

@@ -118,6 +118,8 @@ class BudgetsTest(TinyCase):
         self.fails(1, r"--budget: a second bound on macs", *run, "--budget", "0.5", "--budget", "macs=0.6")
         self.fails(1, r"latency: a budget of 1000 .* is out of reach: the smallest cost found is \d+", *run, "--budget",
                    "latency=1us", "--latency-table", self.table)
+        self.fails(1, r"--must-measure: without finalists there is nothing to measure", *run, "--budget", "latency=0.5",
+                   "--latency-table", self.table, "--must-measure", "--finalists", 0)
         self.fails(1, r"none\.csv", *run, "--budget", "latency=0.5", "--latency-table", f"{self.dir}/none.csv")
 
     def test_a_table_of_another_network_is_refused_with_the_layers_it_lacks(self):
