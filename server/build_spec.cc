@@ -8,51 +8,37 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/sha256.h"
 #include "base/status_macros.h"
+#include "env/cost/latency_table.h"
 #include "env/latency_calibration.h"
 #include "env/measure/build_table.h"
 #include "env/measure/runtime.h"
 #include "env/measure/sampler.h"
-#include "server/rpc/status_convert.h"
+#include "server/job_spec.h"
+#include "server/spec_checker.h"
 
 namespace amc {
 namespace {
 
 constexpr size_t kLeastDigits = 6, kAllDigits = 64;
-constexpr int64_t kChannelMultiple = 8;              // searches on latency keep multiples of it
-constexpr size_t kMaxName = 200, kMaxDevice = 1024;  // characters
+constexpr size_t kMaxDevice = 1024;  // characters
 
-class Checker {
- public:
-  void Fail(absl::string_view field, std::string description) {
-    violations_.push_back({absl::StrCat("spec.", field), std::move(description)});
-  }
-  template <typename T>
-  void InRange(absl::string_view field, T value, T low, T high) {
-    if (value >= low && value <= high) return;  // false for NaN
-    Fail(field, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
-  }
-  void Unset(absl::string_view field, bool is_set) {
-    if (is_set) Fail(field, "is set beside spec.build: a job either searches or measures a table");
-  }
-  absl::Status status() const { return FieldErrors(violations_); }
+void Unset(absl::string_view field, bool is_set, SpecChecker& check) {
+  if (!is_set) return;
+  check.Fail(field, "is set beside spec.build: a job either searches or measures a table");
+}
 
- private:
-  std::vector<FieldViolation> violations_;
-};
-
-void CheckUnset(const v1::JobSpec& spec, Checker& check) {
-  check.Unset("data", !spec.data().empty());
-  check.Unset("budget", spec.has_budget());
-  check.Unset("search", spec.has_search());
-  check.Unset("space", spec.has_space());
-  check.Unset("evaluation", spec.has_evaluation());
-  check.Unset("latency", spec.has_latency());
-  check.Unset("allow_weak_baseline", spec.has_allow_weak_baseline());
-  check.Unset("reuse", spec.has_reuse());
-  check.Unset("max_workers", spec.has_max_workers());
-  check.Unset("requirements", spec.has_requirements());
+void CheckUnset(const v1::JobSpec& spec, SpecChecker& check) {
+  Unset("data", !spec.data().empty(), check);
+  Unset("budget", spec.has_budget(), check);
+  Unset("search", spec.has_search(), check);
+  Unset("space", spec.has_space(), check);
+  Unset("evaluation", spec.has_evaluation(), check);
+  Unset("latency", spec.has_latency(), check);
+  Unset("allow_weak_baseline", spec.has_allow_weak_baseline(), check);
+  Unset("reuse", spec.has_reuse(), check);
+  Unset("max_workers", spec.has_max_workers(), check);
+  Unset("requirements", spec.has_requirements(), check);
 }
 
 // Of one processor, as /proc/cpuinfo could name it.
@@ -67,7 +53,7 @@ bool IsDigestOrPrefix(const std::string& digest) {
                      [](char c) { return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f'); });
 }
 
-void ResolveBuild(v1::LatencyBuild& build, Checker& check) {
+void ResolveBuild(v1::LatencyBuild& build, SpecChecker& check) {
   const RuntimeOptions runtime;
   const CalibrationOptions calibration;
   if (build.runtime().empty()) build.set_runtime("libtorch");
@@ -77,7 +63,7 @@ void ResolveBuild(v1::LatencyBuild& build, Checker& check) {
   if (!build.has_points()) build.set_points(kMaxGridPoints);
   if (!build.has_networks()) build.set_networks(calibration.fitted);
   if (!build.has_unseen()) build.set_unseen(calibration.unseen);
-  if (!build.has_channel_multiple()) build.set_channel_multiple(kChannelMultiple);
+  if (!build.has_channel_multiple()) build.set_channel_multiple(kLatencyChannelMultiple);
   if (!build.has_seed()) build.set_seed(calibration.seed);
   const std::vector<std::string> runtimes = RuntimeNames();
   if (std::find(runtimes.begin(), runtimes.end(), build.runtime()) == runtimes.end()) {
@@ -106,15 +92,9 @@ void ResolveBuild(v1::LatencyBuild& build, Checker& check) {
 
 absl::StatusOr<v1::JobSpec> ResolveTableJob(const v1::JobSpec& spec) {
   v1::JobSpec resolved = spec;
-  Checker check;
-  if (spec.name().size() > kMaxName) {
-    check.Fail("name", absl::StrCat(spec.name().size(), " characters, more than ", kMaxName));
-  }
-  if (!IsSha256Hex(spec.model())) {
-    check.Fail("model", absl::StrCat("\"", spec.model(),
-                                     "\" is not the sha256 of an ONNX artifact (64 hexadecimal "
-                                     "digits)"));
-  }
+  SpecChecker check("spec.");
+  check.AtMostLong("name", spec.name(), kMaxJobName);
+  check.IsDigest("model", spec.model(), "an ONNX artifact");
   CheckUnset(spec, check);
   ResolveBuild(*resolved.mutable_build(), check);
   if (!spec.has_max_attempts()) resolved.set_max_attempts(3);

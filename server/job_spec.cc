@@ -1,7 +1,6 @@
 #include "server/job_spec.h"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 #include <string>
 #include <utility>
@@ -10,37 +9,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/agent_registry.h"
+#include "agent/search.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "env/amc_env.h"
+#include "env/local_evaluator.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "server/build_spec.h"
-#include "server/convert.h"
 #include "server/rpc/on_latency.h"
-#include "server/rpc/status_convert.h"
+#include "server/spec_checker.h"
 
 namespace amc {
 namespace {
-
-// Collects what is wrong, so that a client sees all of it at once.
-class Checker {
- public:
-  explicit Checker(std::string prefix) : prefix_(std::move(prefix)) {}
-
-  void Fail(absl::string_view field, std::string description) {
-    violations_.push_back({absl::StrCat(prefix_, field), std::move(description)});
-  }
-  template <typename T>
-  void InRange(absl::string_view field, T value, T low, T high) {
-    if (value >= low && value <= high) return;  // false for NaN
-    Fail(field, absl::StrCat(value, " is not in [", low, ", ", high, "]"));
-  }
-  absl::Status status() const { return FieldErrors(violations_); }
-
- private:
-  std::string prefix_;
-  std::vector<FieldViolation> violations_;
-};
 
 // Sets `field` of `message` to `value` unless the client did.
 #define AMC_DEFAULT(message, field, value)                        \
@@ -62,7 +43,7 @@ constexpr int kMaxLearnFrom = 100;
 
 // Of a Budget or a BudgetBound.
 template <typename Bound>
-void CheckTarget(const Bound& bound, const std::string& path, Checker& check) {
+void CheckTarget(const Bound& bound, const std::string& path, SpecChecker& check) {
   switch (bound.target_case()) {
     case Bound::kRatio:
       if (!(bound.ratio() > 0 && bound.ratio() <= 1)) {
@@ -77,7 +58,7 @@ void CheckTarget(const Bound& bound, const std::string& path, Checker& check) {
   }
 }
 
-void ResolveBudget(v1::Budget* budget, const v1::LatencySpec& latency, Checker& check) {
+void ResolveBudget(v1::Budget* budget, const v1::LatencySpec& latency, SpecChecker& check) {
   AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource, v1::RESOURCE_MACS);
   AMC_DEFAULT(budget, land, EnvOptions().land_on_budget);
   CheckTarget(*budget, "budget", check);
@@ -96,11 +77,12 @@ void ResolveBudget(v1::Budget* budget, const v1::LatencySpec& latency, Checker& 
     }
   }
   if (IsOnLatency(*budget) && latency.table().empty()) {
-    check.Fail("latency.table", "a budget on latency needs a table that predicts it");
+    check.Fail("latency.table",
+               "a budget on latency needs a table that predicts it (`amc lut build` makes one)");
   }
 }
 
-void ResolveSpace(v1::SpaceSpec* space, bool on_latency, Checker& check) {
+void ResolveSpace(v1::SpaceSpec* space, bool on_latency, SpecChecker& check) {
   const EnvOptions defaults;
   AMC_DEFAULT(space, min_preserve_ratio, defaults.min_preserve_ratio);
   if (!on_latency) AMC_DEFAULT(space, channel_multiple, defaults.channel_multiple);
@@ -131,7 +113,7 @@ void ResolveDdpg(v1::DdpgSettings* ddpg) {  // ranges are MakeAgent's
 
 // `budget` is null where there is none.
 void ResolveSearch(v1::SearchSpec* search, const v1::Budget* budget, const v1::LatencySpec& latency,
-                   Checker& check) {
+                   SpecChecker& check) {
   const SearchOptions defaults;
   if (search->agent().empty()) search->set_agent(defaults.agent);
   const std::vector<std::string> agents = AgentNames();
@@ -157,7 +139,8 @@ void ResolveSearch(v1::SearchSpec* search, const v1::Budget* budget, const v1::L
   }
   if (search->reward() == v1::REWARD_KIND_ERROR_LOG_LATENCY && latency.table().empty() &&
       !(budget != nullptr && IsOnLatency(*budget))) {  // which says so itself
-    check.Fail("latency.table", "a reward on latency needs a table that predicts it");
+    check.Fail("latency.table",
+               "a reward on latency needs a table that predicts it (`amc lut build` makes one)");
   }
   ResolveDdpg(search->mutable_ddpg());
   v1::ProbeSettings* const probes = search->mutable_probes();
@@ -175,7 +158,7 @@ void ResolveSearch(v1::SearchSpec* search, const v1::Budget* budget, const v1::L
   }
 }
 
-void ResolveLatency(v1::LatencySpec* latency, Checker& check) {
+void ResolveLatency(v1::LatencySpec* latency, SpecChecker& check) {
   AMC_DEFAULT(latency, finalists, 4);
   AMC_DEFAULT(latency, must_measure, false);
   check.InRange<int64_t>("latency.finalists", latency->finalists(), 0, 64);
@@ -184,7 +167,7 @@ void ResolveLatency(v1::LatencySpec* latency, Checker& check) {
   }
 }
 
-void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
+void ResolveEvaluation(v1::EvaluationSpec* evaluation, SpecChecker& check) {
   const LocalEvaluatorOptions defaults;
   const PruneOptions& prune = defaults.prune;
   AMC_DEFAULT_ENUM(check, "evaluation.criterion", evaluation, criterion, Criterion,
@@ -225,30 +208,26 @@ void ResolveEvaluation(v1::EvaluationSpec* evaluation, Checker& check) {
   }
 }
 
-void CheckDigest(absl::string_view field, const std::string& digest, absl::string_view what,
-                 Checker& check) {
-  if (IsSha256Hex(digest)) return;
-  check.Fail(field, absl::StrCat("\"", digest, "\" is not the sha256 of ", what,
-                                 " (64 hexadecimal digits)"));
-}
-
 }  // namespace
 
 absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
   if (spec.has_build()) return ResolveTableJob(spec);
   v1::JobSpec resolved = spec;
-  Checker check("spec.");
-  if (resolved.name().size() > 200) {
-    check.Fail("name", absl::StrCat(resolved.name().size(), " characters, more than 200"));
-  }
-  CheckDigest("model", resolved.model(), "an ONNX artifact", check);
-  CheckDigest("data", resolved.data(), "a data pack", check);
+  SpecChecker check("spec.");
+  check.AtMostLong("name", resolved.name(), kMaxJobName);
+  check.IsDigest("model", resolved.model(), "an ONNX artifact");
+  check.IsDigest("data", resolved.data(), "a data pack");
   if (resolved.has_budget()) ResolveBudget(resolved.mutable_budget(), resolved.latency(), check);
   ResolveSpace(resolved.mutable_space(), IsOnLatency(resolved), check);
   ResolveSearch(resolved.mutable_search(), resolved.has_budget() ? &resolved.budget() : nullptr,
                 resolved.latency(), check);
   ResolveEvaluation(resolved.mutable_evaluation(), check);
-  if (resolved.has_latency()) ResolveLatency(resolved.mutable_latency(), check);
+  if (IsOnLatency(resolved)) {
+    ResolveLatency(resolved.mutable_latency(), check);
+  } else if (spec.latency().has_finalists() || spec.latency().must_measure()) {
+    check.Fail(spec.latency().has_finalists() ? "latency.finalists" : "latency.must_measure",
+               "counts for a budget or a reward on latency, and the job has neither");
+  }
   AMC_DEFAULT(&resolved, max_attempts, 3);
   AMC_DEFAULT(&resolved, allow_weak_baseline, false);
   AMC_DEFAULT(&resolved, priority, 0);
@@ -270,7 +249,7 @@ absl::StatusOr<EnvironmentSettings> ResolveEnvironment(const v1::Budget* budget,
   EnvironmentSettings settings;
   settings.space = space;
   settings.latency = latency;
-  Checker check("");
+  SpecChecker check("");
   if (budget != nullptr) {
     settings.budget = *budget;
     ResolveBudget(&settings.budget, settings.latency, check);
@@ -289,117 +268,6 @@ std::string SpecHash(const v1::JobSpec& spec) {
     spec.SerializeToCodedStream(&coded);
   }
   return Sha256Hex(bytes);
-}
-
-EnvironmentSettings SettingsOf(const v1::JobSpec& spec) {
-  return {.budget = spec.budget(), .space = spec.space(), .latency = spec.latency()};
-}
-
-EnvOptions ToEnvOptions(const EnvironmentSettings& settings) {
-  const v1::Budget& budget = settings.budget;
-  const v1::SpaceSpec& space = settings.space;
-  EnvOptions options;
-  const auto target = [](const auto& bound) {
-    return BudgetTarget{.resource = static_cast<Resource>(bound.resource()),
-                        .ratio = bound.has_ratio() ? bound.ratio() : 0,
-                        .absolute = bound.has_absolute() ? bound.absolute() : 0};
-  };
-  options.budget.clear();
-  if (budget.resource() != v1::RESOURCE_UNSPECIFIED) options.budget.push_back(target(budget));
-  for (const v1::BudgetBound& bound : budget.also()) options.budget.push_back(target(bound));
-  options.land_on_budget = budget.land();
-  options.min_preserve_ratio = space.min_preserve_ratio();
-  options.channel_multiple = space.channel_multiple();
-  options.frozen.assign(space.frozen().begin(), space.frozen().end());
-  options.keep_residual = space.residual_path() == v1::RESIDUAL_PATH_KEEP;
-  return options;
-}
-
-namespace {
-
-// Images that reconstruction and fine-tuning forward every candidate for, as Measurement::work
-// counts them: backward twice.
-int64_t OverheadImages(const v1::EvaluationSpec& evaluation) {
-  int64_t images = 3 * DistillOptions().batch_size * evaluation.finetune_steps();
-  switch (evaluation.reconstruction()) {
-    case v1::RECONSTRUCTION_FAST:
-      return images + evaluation.recalibration_images();
-    case v1::RECONSTRUCTION_SAMPLED:
-      return images + std::min(evaluation.sampled_images(), evaluation.reconstruction_images());
-    case v1::RECONSTRUCTION_STRONG:
-      return images + evaluation.reconstruction_images();
-    default:
-      return images;
-  }
-}
-
-}  // namespace
-
-SearchOptions ToSearchOptions(const v1::JobSpec& spec, int64_t reward_images) {
-  const v1::SearchSpec& search = spec.search();
-  const v1::DdpgSettings& ddpg = search.ddpg();
-  SearchOptions options;
-  options.agent = search.agent();
-  options.agent_options.seed = search.seed();
-  options.agent_options.ddpg = {.hidden = ddpg.hidden(),
-                                .actor_learning_rate = ddpg.actor_learning_rate(),
-                                .critic_learning_rate = ddpg.critic_learning_rate(),
-                                .soft_update = ddpg.soft_update(),
-                                .discount = ddpg.discount(),
-                                .batch = ddpg.batch(),
-                                .warmup_episodes = ddpg.warmup_episodes(),
-                                .noise = ddpg.noise(),
-                                .noise_decay = ddpg.noise_decay(),
-                                .replay_transitions = ddpg.replay_transitions(),
-                                .baseline_decay = ddpg.baseline_decay()};
-  options.agent_options.reward_images = reward_images;
-  options.agent_options.probes = {.images = search.probes().images(),
-                                  .ratios = search.probes().ratios()};
-  options.agent_options.evolution = {.start = search.evolution().start(),
-                                     .start_policy = FromProto(search.evolution().start_policy()),
-                                     .screening_images = search.evolution().screening_images()};
-  options.agent_options.netadapt = {.step = search.netadapt().step(),
-                                    .decay = search.netadapt().decay()};
-  options.agent_options.overhead_images = OverheadImages(spec.evaluation());
-  options.episodes = search.episodes();
-  options.parallel_episodes = search.parallel_episodes();
-  options.reward.metric = static_cast<QualityMetric>(search.metric());
-  options.reward.kind = static_cast<RewardKind>(search.reward());
-  return options;
-}
-
-ExecOptions ToExecOptions(const v1::EvaluationSpec& evaluation) {
-  ExecOptions options;
-  options.device = evaluation.device() == v1::DEVICE_CUDA ? Device::kCuda : Device::kCpu;
-  options.precision =
-      evaluation.precision() == v1::PRECISION_BF16 ? Precision::kBfloat16 : Precision::kFloat32;
-  options.batch_size = evaluation.batch_size();
-  return options;
-}
-
-LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec) {
-  const v1::EvaluationSpec& evaluation = spec.evaluation();
-  LocalEvaluatorOptions options;
-  options.prune.criterion = static_cast<Criterion>(evaluation.criterion());
-  options.prune.exec = ToExecOptions(evaluation);
-  options.prune.reconstruction_images = evaluation.reconstruction_images();
-  options.prune.sampled_images = evaluation.sampled_images();
-  options.prune.samples_per_layer = evaluation.samples_per_layer();
-  options.prune.recalibration_images = evaluation.recalibration_images();
-  options.prune.ridge = evaluation.ridge();
-  options.reconstruction = static_cast<Reconstruction>(evaluation.reconstruction());
-  options.reward_images = evaluation.reward_images();
-  options.finetune_steps = evaluation.finetune_steps();
-  options.finetune_learning_rate = evaluation.finetune_learning_rate();
-  return options;
-}
-
-std::string JobNumericsId(absl::string_view platform_id, absl::string_view gpu_id,
-                          const v1::EvaluationSpec& evaluation) {
-  const bool cuda = evaluation.device() == v1::DEVICE_CUDA;
-  return absl::StrCat(cuda ? "cuda:" : "cpu", cuda ? gpu_id : "", ":", platform_id, ":threads",
-                      evaluation.threads(), ":batch", evaluation.batch_size(), ":",
-                      evaluation.precision() == v1::PRECISION_BF16 ? "bf16" : "fp32");
 }
 
 }  // namespace amc

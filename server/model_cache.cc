@@ -5,17 +5,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "env/cost/latency_table.h"
 #include "env/graph/onnx_import.h"
-#include "server/job_spec.h"
+#include "server/job_settings.h"
 
 namespace amc {
 namespace {
 
 constexpr size_t kModels = 16;
 constexpr size_t kEnvironments = 64;
-// Of jobs on latency: kernels are made for blocks of 8 channels, and other counts can take twice as
-// long as tables say.
-constexpr int64_t kLatencyMultiple = 8;
 
 template <typename List>
 auto Find(List& list, const std::string& key) -> decltype(list.front().second) {
@@ -75,7 +73,7 @@ absl::StatusOr<std::shared_ptr<const Graph>> ModelCache::Model(const std::string
 absl::Status ModelCache::DecideSpace(const std::string& digest, EnvironmentSettings& settings) {
   v1::SpaceSpec& space = settings.space;
   std::vector<int64_t> multiples = {space.channel_multiple()};
-  if (!space.has_channel_multiple()) multiples = {kLatencyMultiple, 1};
+  if (!space.has_channel_multiple()) multiples = {kLatencyChannelMultiple, 1};
   std::vector<v1::ResidualPath> paths = {space.residual_path()};
   if (space.residual_path() == v1::RESIDUAL_PATH_UNSPECIFIED) {
     paths = {v1::RESIDUAL_PATH_KEEP, v1::RESIDUAL_PATH_PRUNE};

@@ -11,7 +11,7 @@
 #include "base/status_macros.h"
 #include "env/reward.h"
 #include "server/convert.h"
-#include "server/job_spec.h"
+#include "server/job_settings.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {

@@ -5,10 +5,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/job_spec.h"
+#include "server/job_settings.h"
+#include "server/rpc/latency_convert.h"
 
 namespace amc {
-
 namespace {
 
 bool HasDevice(const JobView& job, const WorkerView& worker) {
@@ -55,13 +55,6 @@ bool Fits(const JobView& job, const JobView::PendingTask& task, const WorkerView
                                 : Measures(worker.capabilities, *task.timing);
 }
 
-// "onnxruntime 1.30.0 on AMD EPYC 9R14, 4 threads".
-std::string Describe(const v1::LatencySetting& setting) {
-  return absl::StrCat(setting.runtime(), setting.version().empty() ? "" : " ", setting.version(),
-                      setting.device().empty() ? "" : " on ", setting.device(), ", ",
-                      setting.threads(), setting.threads() == 1 ? " thread" : " threads");
-}
-
 }  // namespace
 
 bool Matches(const JobView& job, const WorkerView& worker) {
@@ -87,7 +80,8 @@ std::string WhyNoWorkerFits(const JobView& job, absl::Span<const WorkerView> wor
   const auto times = [](const JobView::PendingTask& task) { return task.timing != nullptr; };
   if (const auto timing = std::find_if(job.pending.begin(), job.pending.end(), times);
       timing != job.pending.end()) {
-    return absl::StrCat("none of those connected measures with ", Describe(*timing->timing));
+    return absl::StrCat("none of those connected measures with ",
+                        ToString(FromProto(*timing->timing)));
   }
   std::vector<const WorkerView*> left;
   for (const WorkerView& worker : workers) left.push_back(&worker);

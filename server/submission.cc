@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "server/convert.h"
 #include "server/job_error.h"
+#include "server/job_settings.h"
 #include "server/job_spec.h"
 #include "server/rpc/status_convert.h"
 #include "server/table_plan.h"

@@ -49,8 +49,8 @@ double CommonTolerance(const LatencyTable& a, const LatencyTable& b) {
 }  // namespace
 
 std::string ToString(const LatencySetting& setting) {
-  return absl::StrCat(setting.runtime, setting.version.empty() ? "" : " ", setting.version, " on ",
-                      setting.device, ", ", setting.threads,
+  return absl::StrCat(setting.runtime, setting.version.empty() ? "" : " ", setting.version,
+                      setting.device.empty() ? "" : " on ", setting.device, ", ", setting.threads,
                       setting.threads == 1 ? " thread" : " threads", ", batch ", setting.batch);
 }
 

@@ -19,6 +19,10 @@
 
 namespace amc {
 
+// Kernels are made for blocks of 8 channels: other counts can take twice as long as the next
+// multiple. Tables hold multiples of it and searches on latency keep them, unless told otherwise.
+inline constexpr int64_t kLatencyChannelMultiple = 8;
+
 // Where and how times were taken. Those of different settings never mix.
 struct LatencySetting {
   std::string device;   // the machine's processor, "AMD EPYC 9R14", "Pixel 7"
@@ -28,7 +32,7 @@ struct LatencySetting {
   int64_t batch = 1;
   friend bool operator==(const LatencySetting&, const LatencySetting&) = default;
 };
-// "libtorch 1.13.1 on AMD EPYC 9R14, 1 thread, batch 1"
+// "libtorch 1.13.1 on AMD EPYC 9R14, 1 thread, batch 1"; without what is empty.
 std::string ToString(const LatencySetting& setting);
 
 struct LatencyRow {

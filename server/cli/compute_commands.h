@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "env/cost/latency_table.h"
 #include "server/cli/command.h"
 
 namespace amc {
@@ -62,7 +63,7 @@ struct LutBuildArgs {
   std::string runtime = "libtorch";
   int64_t threads = 1, batch = 1;
   double tolerance = 0.02;
-  int64_t channel_multiple = 8;
+  int64_t channel_multiple = kLatencyChannelMultiple;
   int64_t points = 14;                // of an axis of a layer's grid, at most
   int64_t networks = 12, unseen = 8;  // whole networks to fit to and to judge by
   uint64_t seed = 0;

@@ -22,6 +22,7 @@
 #include "google/protobuf/wrappers.pb.h"
 #include "server/convert.h"
 #include "server/job_error.h"
+#include "server/job_settings.h"
 #include "server/job_spec.h"
 #include "server/rpc/waiting.h"
 

@@ -14,7 +14,7 @@
 #include "env/graph/onnx_import.h"
 #include "server/convert.h"
 #include "server/job_error.h"
-#include "server/job_spec.h"
+#include "server/job_settings.h"
 #include "server/worker/finish.h"
 
 namespace amc {

@@ -4,6 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/job_settings.h"
 #include "server/rpc/status_convert.h"
 
 namespace amc {
@@ -163,6 +164,21 @@ TEST(JobSpecTest, ARewardOnLatencyNeedsATableWithABudgetOrWithout) {
     spec.mutable_search()->set_reward(kind);
     EXPECT_TRUE(ResolveJobSpec(spec).ok());
   }
+}
+
+TEST(JobSpecTest, FinalistsAreForJobsOnLatency) {
+  v1::JobSpec spec = Minimal();
+  spec.mutable_latency()->set_table(std::string(64, 'a'));  // for `amc best --pareto` alone
+  EXPECT_TRUE(ResolveJobSpec(spec).ok());
+  EXPECT_EQ(ResolveJobSpec(ResolveJobSpec(spec).value())->SerializeAsString(),
+            ResolveJobSpec(spec)->SerializeAsString());
+  spec.mutable_latency()->set_finalists(2);
+  EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.latency.finalists"));
+  spec.mutable_latency()->clear_finalists();
+  spec.mutable_latency()->set_must_measure(true);
+  EXPECT_THAT(BadFields(spec), UnorderedElementsAre("spec.latency.must_measure"));
+  spec.mutable_budget()->set_resource(v1::RESOURCE_LATENCY);
+  EXPECT_EQ(ResolveJobSpec(spec)->latency().finalists(), 4);
 }
 
 TEST(JobSpecTest, LeavesMultiplesOpenWhereTheJobIsOnLatency) {

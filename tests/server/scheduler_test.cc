@@ -339,6 +339,7 @@ v1::LatencySetting OnnxRuntime(const std::string& version = "1.30.0") {
   setting.set_runtime("onnxruntime");
   setting.set_version(version);
   setting.set_threads(2);
+  setting.set_batch(1);
   return setting;
 }
 
@@ -380,7 +381,8 @@ TEST(PickTaskTest, TimingGoesToWorkersThatMeasureAndFixesNoNumerics) {
   EXPECT_FALSE(PickTask(jobs, Cpu(), 0).has_value());
   EXPECT_EQ(WhyNoWorkerFits(jobs[0], {Timer()}), "");
   EXPECT_EQ(WhyNoWorkerFits(jobs[0], {Cpu()}),
-            "none of those connected measures with onnxruntime 1.30.0 on AMD EPYC 9R14, 2 threads");
+            "none of those connected measures with onnxruntime 1.30.0 on AMD EPYC 9R14, 2 threads, "
+            "batch 1");
 }
 
 }  // namespace

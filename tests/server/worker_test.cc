@@ -20,6 +20,7 @@
 #include "grpcpp/server_builder.h"
 #include "gtest/gtest.h"
 #include "server/convert.h"
+#include "server/job_settings.h"
 #include "server/job_spec.h"
 #include "server/rpc/channel.h"
 #include "server/rpc/waiting.h"
