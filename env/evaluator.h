@@ -32,7 +32,7 @@ struct Measurement {
   int64_t work = 0;    // multiply-accumulates of all that was forwarded for this candidate alone
                        // (images times MACs of the layers they passed; backward counts twice)
   double seconds = 0;  // wall time of the evaluation; stands outside canonical history
-  std::string infeasible;  // why there is no measurement: empty for one that is
+  std::string infeasible = {};  // why there is no measurement: empty for one that is
 };
 
 // Thread-safety is the implementation's; the search calls from one thread.

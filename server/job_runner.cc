@@ -11,7 +11,7 @@
 #include "base/utf8.h"
 #include "server/convert.h"
 #include "server/job_error.h"
-#include "server/job_spec.h"
+#include "server/job_settings.h"
 #include "server/rpc/on_latency.h"
 #include "server/rpc/waiting.h"
 #include "server/submission.h"
@@ -211,17 +211,18 @@ absl::Status JobRunner::Finish() {
 
 absl::StatusOr<v1::Episode> JobRunner::ChooseWinner(v1::LatencyCheck& latency) {
   if (!IsOnLatency(job_.spec())) return ToProto(*search_->best(), *env_);
-  WinnerChoice choice(
-      &job_, {.store = context_.store,
-              .models = context_.models,
-              .workers = context_.workers,
-              .run = [this](const TaskRecord& task) { return RunTask(task); },
-              .evaluate = [this](const std::vector<std::vector<int64_t>>& kept) -> absl::Status {
-                AMC_ASSIGN_OR_RETURN(const std::vector<Episode> episodes,
-                                     search_->Append(kept, "cut: the best measured too slow"));
-                return Evaluate(episodes);
-              },
-              .check_going = [this] { return CheckGoing(); }});
+  WinnerChoice choice(&job_, {.store = context_.store,
+                              .models = context_.models,
+                              .workers = context_.workers,
+                              .run = [this](const TaskRecord& task) { return RunTask(task); },
+                              .evaluate = [this](const std::vector<std::vector<int64_t>>& kept,
+                                                 const std::string& note) -> absl::Status {
+                                AMC_ASSIGN_OR_RETURN(const std::vector<Episode> episodes,
+                                                     search_->Append(kept, note));
+                                return Evaluate(episodes);
+                              },
+                              .say = [this](const std::string& message) { Say(message); },
+                              .check_going = [this] { return CheckGoing(); }});
   AMC_ASSIGN_OR_RETURN(WinnerChoice::Winner winner, choice.Choose());
   for (v1::Step& step : *winner.episode.mutable_steps()) step.clear_observation();
   latency = std::move(winner.check);
@@ -311,9 +312,7 @@ absl::Status JobRunner::Persist(const std::function<absl::Status()>& write) {
     if (!absl::IsResourceExhausted(status) && !absl::IsUnavailable(status)) return status;
     if (control_->stopping || control_->cancelled) return status;
     AMC_LOG(kWarning) << "job " << job_.id() << " waits to store its state: " << status;
-    v1::JobEvent event = MakeEvent(v1::EVENT_KIND_PROGRESS);
-    event.set_message(absl::StrCat(kWaitingToStore, std::string(status.message())));
-    context_.hub->Progress(job_.id(), event);
+    Say(absl::StrCat(kWaitingToStore, std::string(status.message())));
     const absl::Time until = absl::Now() + wait;
     while (absl::Now() < until) {
       if (control_->stopping || control_->cancelled) return status;
@@ -321,6 +320,12 @@ absl::Status JobRunner::Persist(const std::function<absl::Status()>& write) {
     }
     wait = std::min(2 * wait, absl::Seconds(10));
   }
+}
+
+void JobRunner::Say(const std::string& message) const {
+  v1::JobEvent event = MakeEvent(v1::EVENT_KIND_PROGRESS);
+  event.set_message(message);
+  context_.hub->Progress(job_.id(), event);
 }
 
 absl::Status JobRunner::CheckGoing() const {

@@ -82,6 +82,8 @@ class JobRunner {
   // A call that writes and must not be given up: while the disk is full or busy, waits and repeats
   // it.
   absl::Status Persist(const std::function<absl::Status()>& write);
+  // Progress that is not stored, for those who follow the job.
+  void Say(const std::string& message) const;
   absl::Status CheckGoing() const;
 
   const JobContext context_;

@@ -13,7 +13,7 @@
 #include "base/status_macros.h"
 #include "server/convert.h"
 #include "server/job_error.h"
-#include "server/job_spec.h"
+#include "server/job_settings.h"
 #include "server/rpc/latency_convert.h"
 
 namespace amc {
@@ -25,6 +25,7 @@ constexpr double kTolerance = FinalistRounds::kMargin;  // of finalists' medians
 // How long other workers may take to come back when the first one has, as after a restart.
 constexpr absl::Duration kGrace = absl::Seconds(2);
 constexpr absl::Duration kLook = absl::Milliseconds(100);
+constexpr absl::Duration kSay = absl::Seconds(2);  // how often the wait is told
 
 // The bound on latency of a budget; null if there is none.
 const v1::BudgetBound* LatencyBound(const v1::Budget& budget, v1::BudgetBound& scratch) {
@@ -118,6 +119,10 @@ absl::StatusOr<std::vector<FinalistEntry>> WinnerChoice::Stored(
 
 absl::Status WinnerChoice::Repair(const FinalistRounds& rounds,
                                   const std::vector<FinalistEntry>& history) {
+  const std::string note =
+      absl::StrCat("cut for round ", rounds.rounds() + 1, ": the best measured too slow");
+  const auto was_cut = [&](const FinalistEntry& entry) { return entry.episode.note() == note; };
+  if (std::any_of(history.begin(), history.end(), was_cut)) return absl::OkStatus();  // a restart
   EnvironmentSettings settings = SettingsOf(job_.spec());
   settings.budget = Tightened(settings.budget, rounds.limit_ns());
   const absl::StatusOr<std::unique_ptr<Environment>> env =
@@ -145,7 +150,7 @@ absl::Status WinnerChoice::Repair(const FinalistRounds& rounds,
     }
     cut.push_back(std::move(fitted));
   }
-  return cut.empty() ? absl::OkStatus() : hands_.evaluate(cut);
+  return cut.empty() ? absl::OkStatus() : hands_.evaluate(cut, note);
 }
 
 absl::StatusOr<std::string> WinnerChoice::WhyUnmeasured() {
@@ -155,6 +160,7 @@ absl::StatusOr<std::string> WinnerChoice::WhyUnmeasured() {
     return Measures(worker.capabilities(), setting_);
   };
   absl::Time until = absl::InfiniteFuture();
+  absl::Time say = absl::Now() + kSay;
   while (true) {
     AMC_RETURN_IF_ERROR(hands_.check_going());
     std::vector<v1::Worker> workers = hands_.workers->PresentWorkers();
@@ -164,6 +170,10 @@ absl::StatusOr<std::string> WinnerChoice::WhyUnmeasured() {
     if (std::any_of(workers.begin(), workers.end(), measures)) return "";
     if (!workers.empty()) until = std::min(until, absl::Now() + kGrace);
     if (absl::Now() >= until) break;
+    if (absl::Now() >= say) {
+      hands_.say("waiting for a worker: no worker is connected");
+      say += kSay;
+    }
     absl::SleepFor(kLook);
   }
   return absl::StrCat("no worker measures with ", ToString(FromProto(setting_)));

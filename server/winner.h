@@ -32,8 +32,13 @@ class WinnerChoice {
     const WorkerRegistry* workers = nullptr;
     // Has a task done, or finds it done.
     std::function<absl::StatusOr<TaskRecord>(const TaskRecord& task)> run;
-    // Evaluates candidates beside the agent's, one per policy of kept counts, and commits them.
-    std::function<absl::Status(const std::vector<std::vector<int64_t>>& kept)> evaluate;
+    // Evaluates candidates beside the agent's, one per policy of kept counts, and commits them,
+    // each with the note.
+    std::function<absl::Status(const std::vector<std::vector<int64_t>>& kept,
+                               const std::string& note)>
+        evaluate;
+    // Tells those who follow the job what it waits for.
+    std::function<void(const std::string& message)> say;
     // OK unless the job has to stop.
     std::function<absl::Status()> check_going;
   };
@@ -55,7 +60,8 @@ class WinnerChoice {
   // Rounds that were measured in an earlier life of the server, by number.
   absl::StatusOr<std::vector<FinalistEntry>> Stored(const TaskRecord& task,
                                                     const std::vector<FinalistEntry>& history);
-  // The best candidates cut to the round's limit, evaluated.
+  // The best candidates cut to the round's limit, evaluated; nothing if they were, before a
+  // restart.
   absl::Status Repair(const FinalistRounds& rounds, const std::vector<FinalistEntry>& history);
   // Why nothing can be measured; empty if it can.
   absl::StatusOr<std::string> WhyUnmeasured();

@@ -245,7 +245,7 @@ TEST_F(LatencyBudgetTest, WhereNoneKeepsItTheBestAreCutAndMeasuredAgain) {
   const std::vector<v1::Episode> history = Episodes(job.id());
   ASSERT_GT(static_cast<int64_t>(history.size()), job.spec().search().episodes());
   EXPECT_EQ(history[static_cast<size_t>(job.result().episode())].note(),
-            "cut: the best measured too slow");
+            "cut for round 2: the best measured too slow");
   EXPECT_EQ(job.episodes_done(), static_cast<int64_t>(history.size()));
 }
 
