@@ -1,0 +1,136 @@
+#include "env/backend/csr.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace amc {
+namespace {
+
+bool HasValue(const DenseMatrix& matrix, Pair block, int64_t block_row, int64_t block_column) {
+  for (int64_t r = 0; r < block[0]; ++r) {
+    for (int64_t c = 0; c < block[1]; ++c) {
+      if (matrix.at(block_row * block[0] + r, block_column * block[1] + c) != 0) return true;
+    }
+  }
+  return false;
+}
+
+// Calls `visit(row, column, value)` for every value that `matrix` holds, row of blocks by row.
+template <typename Visit>
+void ForEachValue(const CsrMatrix& matrix, Visit visit) {
+  const auto [block_rows, block_columns] = matrix.block;
+  size_t at = 0;
+  for (int64_t row = 0; row < matrix.block_rows(); ++row) {
+    for (int64_t e = matrix.crow[row]; e < matrix.crow[row + 1]; ++e) {
+      for (int64_t r = 0; r < block_rows; ++r) {
+        for (int64_t c = 0; c < block_columns; ++c) {
+          visit(row * block_rows + r, matrix.col[e] * block_columns + c, matrix.values[at++]);
+        }
+      }
+    }
+  }
+}
+
+// sums += weight * inputs.
+void AddScaled(float weight, absl::Span<const float> inputs, absl::Span<float> sums) {
+  for (size_t v = 0; v < sums.size(); ++v) sums[v] += weight * inputs[v];
+}
+
+absl::Status CheckRow(const CsrMatrix& matrix, int64_t row) {
+  const int64_t begin = matrix.crow[row], end = matrix.crow[row + 1];
+  if (end < begin || end > matrix.entries()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "row ", row, " ends at entry ", end, ", want from ", begin, " to ", matrix.entries()));
+  }
+  int64_t previous = -1;
+  for (int64_t e = begin; e < end; ++e) {
+    const int64_t column = matrix.col[e];
+    if (column <= previous || column >= matrix.block_columns()) {
+      return absl::InvalidArgumentError(absl::StrCat("row ", row, ", entry ", e, ": column ",
+                                                     column, ", want from ", previous + 1, " to ",
+                                                     matrix.block_columns() - 1));
+    }
+    previous = column;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+CsrMatrix ToCsr(const DenseMatrix& matrix, Pair block) {
+  CsrMatrix result{matrix.rows, matrix.columns, block};
+  for (int64_t row = 0; row < result.block_rows(); ++row) {
+    for (int64_t column = 0; column < result.block_columns(); ++column) {
+      if (!HasValue(matrix, block, row, column)) continue;
+      result.col.push_back(static_cast<int32_t>(column));
+      for (int64_t r = 0; r < block[0]; ++r) {
+        for (int64_t c = 0; c < block[1]; ++c) {
+          result.values.push_back(matrix.at(row * block[0] + r, column * block[1] + c));
+        }
+      }
+    }
+    result.crow.push_back(result.entries());
+  }
+  return result;
+}
+
+DenseMatrix ToDense(const CsrMatrix& matrix) {
+  DenseMatrix dense{matrix.rows, matrix.columns};
+  dense.values.resize(static_cast<size_t>(dense.rows * dense.columns));
+  ForEachValue(matrix, [&](int64_t row, int64_t column, float v) { dense.at(row, column) = v; });
+  return dense;
+}
+
+DenseMatrix Transposed(const DenseMatrix& matrix) {
+  DenseMatrix result{matrix.columns, matrix.rows};
+  result.values.resize(matrix.values.size());
+  for (int64_t r = 0; r < matrix.rows; ++r) {
+    for (int64_t c = 0; c < matrix.columns; ++c) result.at(c, r) = matrix.at(r, c);
+  }
+  return result;
+}
+
+absl::Status CheckCsr(const CsrMatrix& matrix) {
+  const Pair block = matrix.block;
+  if (block[0] < 1 || block[1] < 1 || matrix.rows % block[0] != 0 ||
+      matrix.columns % block[1] != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("blocks of ", block[0], " x ", block[1],
+                                                   " do not divide ", matrix.rows, " x ",
+                                                   matrix.columns));
+  }
+  if (static_cast<int64_t>(matrix.crow.size()) != matrix.block_rows() + 1 ||
+      matrix.crow.front() != 0 || matrix.crow.back() != matrix.entries()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(matrix.crow.size(), " pointers, want ", matrix.block_rows() + 1,
+                     ", the first 0 and the last the number of entries, ", matrix.entries()));
+  }
+  if (static_cast<int64_t>(matrix.values.size()) != matrix.entries() * block[0] * block[1]) {
+    return absl::InvalidArgumentError(absl::StrCat(matrix.values.size(), " values, want ",
+                                                   matrix.entries() * block[0] * block[1]));
+  }
+  for (int64_t row = 0; row < matrix.block_rows(); ++row) {
+    if (absl::Status status = CheckRow(matrix, row); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+void MultiplyBlocks(const CsrMatrix& matrix, absl::Span<const float> inputs, int64_t vectors,
+                    absl::Span<float> out) {
+  std::fill(out.begin(), out.end(), 0.0f);
+  ForEachValue(matrix, [&](int64_t row, int64_t column, float value) {
+    AddScaled(value, inputs.subspan(column * vectors, vectors),
+              out.subspan(row * vectors, vectors));
+  });
+}
+
+void MultiplyTransposed(const CsrMatrix& matrix, absl::Span<const float> inputs, int64_t vectors,
+                        absl::Span<float> out) {
+  std::fill(out.begin(), out.end(), 0.0f);
+  ForEachValue(matrix, [&](int64_t row, int64_t column, float value) {
+    AddScaled(value, inputs.subspan(row * vectors, vectors),
+              out.subspan(column * vectors, vectors));
+  });
+}
+
+}  // namespace amc
