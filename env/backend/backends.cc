@@ -2,12 +2,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "env/backend/cambricon_x.h"
+#include "env/backend/cnvlutin.h"
+#include "env/backend/eie.h"
 
 namespace amc {
 namespace {
 
 const std::vector<const Backend*>& All() {
   static const auto* const all = new std::vector<const Backend*>{
+      &EieBackend(),
+      &CambriconXBackend(),
+      &CnvlutinBackend(),
   };
   return *all;
 }
