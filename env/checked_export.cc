@@ -7,12 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/rng.h"
 #include "base/status_macros.h"
 #include "env/cost/cost_model.h"
 #include "env/exec/network.h"
 #include "env/graph/onnx_export.h"
 #include "env/graph/onnx_import.h"
+#include "env/test_images.h"
 
 namespace amc {
 namespace {
@@ -20,34 +20,11 @@ namespace {
 constexpr int64_t kImages = 16;
 constexpr double kTolerance = 1e-4;  // of the largest output
 
-struct TestImages {
-  int64_t count = 0;
-  std::vector<float> values;
-};
-
-absl::StatusOr<TestImages> MakeTestImages(const Graph& graph, const DataPack* pack) {
-  if (pack != nullptr && pack->size(Split::kReward) > 0) {
-    const int64_t count = std::min(kImages, pack->size(Split::kReward));
-    return TestImages{.count = count, .values = pack->Images(Split::kReward, 0, count)};
-  }
-  if (graph.inputs.size() != 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the network has ", graph.inputs.size(), " inputs, want 1"));
-  }
-  Shape shape = graph.tensor(graph.inputs[0]).shape;
-  if (!shape.empty()) shape[0] = kImages;
-  AMC_ASSIGN_OR_RETURN(const int64_t elements, NumElements(shape));
-  Rng rng(0);
-  TestImages noise{.count = kImages, .values = std::vector<float>(static_cast<size_t>(elements))};
-  for (float& value : noise.values) value = static_cast<float>(rng.Normal());
-  return noise;
-}
-
 absl::StatusOr<std::vector<float>> Outputs(const Graph& graph, const TestImages& images,
                                            ExecOptions options) {
   options.precision = Precision::kFloat32;
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network, Network::Create(graph, options));
-  return network->Run(images.values, images.count);
+  return network->Run(images.values, images.count());
 }
 
 absl::Status CompareCosts(const Graph& source, const Graph& read_back) {
@@ -88,7 +65,7 @@ absl::StatusOr<std::string> CheckedExport(const Graph& graph, const DataPack* pa
   AMC_ASSIGN_OR_RETURN(std::string bytes, ExportOnnx(graph));
   AMC_ASSIGN_OR_RETURN(const Graph read_back, ImportOnnx(bytes));
   AMC_RETURN_IF_ERROR(CompareCosts(graph, read_back));
-  AMC_ASSIGN_OR_RETURN(const TestImages images, MakeTestImages(graph, pack));
+  AMC_ASSIGN_OR_RETURN(const TestImages images, MakeTestImages(graph, pack, kImages));
   AMC_ASSIGN_OR_RETURN(const std::vector<float> expected, Outputs(graph, images, options));
   AMC_ASSIGN_OR_RETURN(const std::vector<float> found, Outputs(read_back, images, options));
   AMC_RETURN_IF_ERROR(CompareOutputs(expected, found));

@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/file.h"
 #include "server/rpc/channel.h"
@@ -177,6 +178,16 @@ absl::Status CheckOutputFile(const std::string& path) {
     return ErrnoToStatus(errno, absl::StrCat("cannot write ", path, ": folder"), folder);
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckNewFolder(const std::string& path) {
+  const std::string name(absl::StripSuffix(path, "/"));
+  std::error_code error;
+  if (!name.empty() && std::filesystem::exists(std::filesystem::symlink_status(name, error))) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(name, " is there already: name a new folder, or remove it first"));
+  }
+  return CheckOutputFile(name);
 }
 
 }  // namespace amc

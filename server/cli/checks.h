@@ -47,5 +47,7 @@ std::optional<int64_t> ParseBytes(const std::string& text);
 // OK if a file can be written at `path`: its folder is there and may be written to, and `path`
 // itself is no folder. Asked before work whose result would otherwise be lost.
 absl::Status CheckOutputFile(const std::string& path);
+// OK if a folder can be made at `path`: nothing is there yet, and its parent may be written to.
+absl::Status CheckNewFolder(const std::string& path);
 
 }  // namespace amc

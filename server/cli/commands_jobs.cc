@@ -2,13 +2,19 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "server/cli/checks.h"
 #include "server/cli/client.h"
 #include "server/cli/commands.h"
+#include "server/cli/engine.h"
+#include "server/cli/engine_call.h"
 #include "server/cli/exit_status.h"
 #include "server/cli/follow.h"
 #include "server/cli/format.h"
@@ -23,6 +29,8 @@ namespace {
 struct JobArgs {
   ClientFlags client;
   std::string job, output, folder;
+  std::vector<std::string> formats;  // export: of a package
+  std::string data;                  // likewise
   int limit = 20;
   int64_t more_episodes = 0;
   bool json = false;
@@ -128,8 +136,39 @@ absl::Status Delete(const JobArgs& args) {
   return absl::OkStatus();
 }
 
+// A package of the job's network, made by the engine.
+absl::Status ExportPackage(const JobArgs& args, Client& client, const v1::Job& job) {
+  AMC_ASSIGN_OR_RETURN(const TempDirectory aside, TempDirectory::Create());
+  const std::string model = absl::StrCat(aside.path(), "/model.onnx");
+  const std::string policy = absl::StrCat(aside.path(), "/policy.json");
+  AMC_RETURN_IF_ERROR(client.Download(job.result().model(), model));
+  v1::Policy kept;
+  for (const v1::Step& step : job.result().steps()) {
+    v1::Decision& decision = *kept.add_decisions();
+    decision.set_target(step.group());
+    decision.set_kept(step.kept());
+  }
+  AMC_RETURN_IF_ERROR(WriteFileAtomically(policy, PolicyFileJson(kept)));
+  std::vector<std::string> call = {"package",  model,    "--output",   args.output,
+                                   "--job",    job.id(), "--original", job.spec().model(),
+                                   "--policy", policy};
+  if (args.formats != std::vector<std::string>{"all"}) {
+    call.insert(call.end(), {"--format", absl::StrJoin(args.formats, ",")});
+  }
+  if (!args.data.empty()) call.insert(call.end(), {"--data", args.data});
+  if (args.json) call.emplace_back("--json");
+  AMC_ASSIGN_OR_RETURN(const std::string printed,
+                       CallEngine(call, AvailableCores(), [] { return absl::OkStatus(); }));
+  std::fputs(printed.c_str(), stdout);
+  return absl::OkStatus();
+}
+
 absl::Status Export(const JobArgs& args) {
-  AMC_RETURN_IF_ERROR(CheckOutputFile(args.output));
+  if (args.formats.empty() && !args.data.empty()) {
+    return UsageError("--data is what a package's self-test takes: --format makes one");
+  }
+  AMC_RETURN_IF_ERROR(args.formats.empty() ? CheckOutputFile(args.output)
+                                           : CheckNewFolder(args.output));
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, Client::Connect(args.client));
   AMC_ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(args.job));
   if (!job.has_result() && HasEnded(job.state())) {
@@ -154,6 +193,7 @@ absl::Status Export(const JobArgs& args) {
         absl::StrCat("`amc lut export ", job.result().table().table().digest(),
                      " -o FILE.csv` writes the table."));
   }
+  if (!args.formats.empty()) return ExportPackage(args, *client, job);
   AMC_RETURN_IF_ERROR(client->Download(job.result().model(), args.output));
   if (args.json) {
     PrintJson(job.result());
@@ -207,7 +247,15 @@ std::vector<Command> JobCommands() {
       Make("export", "Fetch the compressed network", "amc export JOB --output small.onnx", Export,
            true,
            [](CLI::App& app, JobArgs& args) {
-             app.add_option("-o,--output", args.output, "The ONNX file to write")->required();
+             app.add_option("-o,--output", args.output,
+                            "The ONNX file to write; with --format the folder to make")
+                 ->required();
+             app.add_option("--format", args.formats,
+                            "Make a package for these sparse runtimes, as csr,nvidia24, or all")
+                 ->delimiter(',');
+             app.add_option("--data", args.data,
+                            "Data pack whose reward images the package's self-test takes; without "
+                            "one it takes noise");
            }),
   };
 }

@@ -35,6 +35,20 @@ struct PruneArgs {
   bool json = false;
 };
 
+struct PackageArgs {
+  ExecFlags exec;
+  std::string model, output, data;
+  std::vector<std::string> formats;   // empty: all
+  std::string job, original, policy;  // for the manifest
+  bool json = false;
+};
+
+struct VerifyArgs {
+  ExecFlags exec;
+  std::string folder;
+  bool json = false;
+};
+
 struct InferArgs {
   ExecFlags exec;
   std::string model, input, output;
@@ -121,6 +135,8 @@ struct WorkerArgs {
 // What runs each command. In `amc` all of them execute the engine, or supervise it (worker).
 struct ComputeHandlers {
   std::function<absl::Status(const PruneArgs&)> prune;
+  std::function<absl::Status(const PackageArgs&)> package;
+  std::function<absl::Status(const VerifyArgs&)> verify;
   std::function<absl::Status(const InferArgs&)> infer;
   std::function<absl::Status(const EvalArgs&)> eval;
   std::function<absl::Status(const TrainArgs&)> train;

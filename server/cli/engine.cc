@@ -118,6 +118,8 @@ ComputeHandlers ExecHandlers(int argc, char** argv) {
   const auto exec = [argc, argv](int threads) { return ExecEngine(threads, argc, argv); };
   return {
       .prune = [=](const PruneArgs& args) { return exec(args.exec.threads); },
+      .package = [=](const PackageArgs& args) { return exec(args.exec.threads); },
+      .verify = [=](const VerifyArgs& args) { return exec(args.exec.threads); },
       .infer = [=](const InferArgs& args) { return exec(args.exec.threads); },
       .eval = [=](const EvalArgs& args) { return exec(args.exec.threads); },
       .train = [=](const TrainArgs& args) { return exec(args.threads); },

@@ -14,6 +14,8 @@
 namespace amc {
 
 absl::Status RunPrune(const PruneArgs& args);
+absl::Status RunPackage(const PackageArgs& args);
+absl::Status RunVerify(const VerifyArgs& args);
 absl::Status RunInfer(const InferArgs& args);
 absl::Status RunEval(const EvalArgs& args);
 absl::Status RunEvalPolicies(const EvalArgs& args);  // --policies

@@ -25,6 +25,8 @@ amc::Action DefineCheckDevice(CLI::App& app) {
 int main(int argc, char** argv) {
   amc::SetMinLogSeverity(amc::LogSeverity::kWarning);
   std::vector<amc::Command> commands = amc::ComputeCommands({.prune = amc::RunPrune,
+                                                             .package = amc::RunPackage,
+                                                             .verify = amc::RunVerify,
                                                              .infer = amc::RunInfer,
                                                              .eval = amc::RunEval,
                                                              .train = amc::RunTrain,

@@ -12,7 +12,8 @@ import numpy as np
 
 from amc_e2e import AMC, Background, TinyCase, amc, environment
 
-COMMANDS = ["run", "inspect", "init", "prune", "infer", "eval", "train", "finetune", "data pack", "serve",
+COMMANDS = ["run", "inspect", "init", "prune", "package", "verify", "infer", "eval", "train", "finetune", "data pack",
+            "serve",
             "worker", "submit", "watch", "jobs", "best", "cancel", "resume", "delete", "export", "workers",
             "history"]
 

@@ -1,0 +1,24 @@
+// Whether a backend's file of a layer is what it should be, and what a layer's zeros keep to.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "env/backend/backend.h"
+#include "env/graph/layer_weights.h"
+
+namespace amc {
+
+// Reads the file, compares it with the layer's weights, within the backend's tolerance, and runs it
+// on a few random vectors against a dense product of what was read. DataLoss says where they
+// differ; errors of Read, Run and Tolerance.
+absl::Status CheckLayerFile(const Backend& backend, const LayerWeights& layer,
+                            absl::string_view file);
+
+// The coarsest of these that the zeros keep to: "dense" (there are none), "kernel" (whole kernels
+// of one output and one input), "2:4" (at most 2 of 4 neighbouring input channels at a kernel
+// position, or of 4 inputs), "vector" (whole rows of kernels), "element".
+std::string ZeroPattern(const LayerWeights& layer);
+
+}  // namespace amc
