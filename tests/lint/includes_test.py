@@ -17,6 +17,7 @@ THIRD_PARTY = [
     (re.compile(r"^google/protobuf/|\.pb\.h$"), ["env/graph/onnx_", "storage/", "server/"]),
     (re.compile(r"^openssl/"), ["base/sha256.cc", "server/credentials.cc"]),
     (re.compile(r"^CLI/"), ["server/"]),
+    (re.compile(r"^(xnnpack|pthreadpool)\.h$"), ["env/backend/xnnpack_product.cc"]),
 ]
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 
