@@ -1,8 +1,11 @@
 #include "env/backend/csr.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace amc {
 namespace {
@@ -37,21 +40,23 @@ void AddScaled(float weight, absl::Span<const float> inputs, absl::Span<float> s
   for (size_t v = 0; v < sums.size(); ++v) sums[v] += weight * inputs[v];
 }
 
-absl::Status CheckRow(const CsrMatrix& matrix, int64_t row) {
-  const int64_t begin = matrix.crow[row], end = matrix.crow[row + 1];
-  if (end < begin || end > matrix.entries()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "row ", row, " ends at entry ", end, ", want from ", begin, " to ", matrix.entries()));
+// Of an array in a file: row `row` of `crow`, whose columns are below `columns`.
+absl::Status CheckRow(absl::Span<const int64_t> crow, absl::Span<const int64_t> col, int64_t row,
+                      int64_t columns) {
+  const int64_t begin = crow[row], end = crow[row + 1];
+  const auto entries = static_cast<int64_t>(col.size());
+  if (end < begin || end > entries) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("row ", row, " ends at entry ", end, ", want from ", begin, " to ", entries));
   }
-  int64_t previous = -1;
+  int64_t least = 0;
   for (int64_t e = begin; e < end; ++e) {
-    const int64_t column = matrix.col[e];
-    if (column <= previous || column >= matrix.block_columns()) {
+    if (col[e] < least || col[e] >= columns) {
       return absl::InvalidArgumentError(absl::StrCat("row ", row, ", entry ", e, ": column ",
-                                                     column, ", want from ", previous + 1, " to ",
-                                                     matrix.block_columns() - 1));
+                                                     col[e], ", want from ", least, " to ",
+                                                     columns - 1));
     }
-    previous = column;
+    least = col[e] + 1;
   }
   return absl::OkStatus();
 }
@@ -91,28 +96,33 @@ DenseMatrix Transposed(const DenseMatrix& matrix) {
   return result;
 }
 
-absl::Status CheckCsr(const CsrMatrix& matrix) {
-  const Pair block = matrix.block;
-  if (block[0] < 1 || block[1] < 1 || matrix.rows % block[0] != 0 ||
-      matrix.columns % block[1] != 0) {
+absl::StatusOr<CsrMatrix> MakeCsr(int64_t rows, int64_t columns, Pair block,
+                                  std::vector<int64_t> crow, const std::vector<int64_t>& col,
+                                  std::vector<float> values) {
+  constexpr int64_t kMostColumns = std::numeric_limits<int32_t>::max();
+  if (rows < 0 || columns < 0 || columns > kMostColumns || block[0] < 1 || block[1] < 1 ||
+      rows % block[0] != 0 || columns % block[1] != 0) {
     return absl::InvalidArgumentError(absl::StrCat("blocks of ", block[0], " x ", block[1],
-                                                   " do not divide ", matrix.rows, " x ",
-                                                   matrix.columns));
+                                                   " do not divide ", rows, " x ", columns));
   }
+  CsrMatrix matrix{rows, columns, block, std::move(crow), {}, std::move(values)};
+  const auto entries = static_cast<int64_t>(col.size());
   if (static_cast<int64_t>(matrix.crow.size()) != matrix.block_rows() + 1 ||
-      matrix.crow.front() != 0 || matrix.crow.back() != matrix.entries()) {
+      matrix.crow.front() != 0 || matrix.crow.back() != entries) {
     return absl::InvalidArgumentError(
         absl::StrCat(matrix.crow.size(), " pointers, want ", matrix.block_rows() + 1,
-                     ", the first 0 and the last the number of entries, ", matrix.entries()));
+                     ", the first 0 and the last the number of entries, ", entries));
   }
-  if (static_cast<int64_t>(matrix.values.size()) != matrix.entries() * block[0] * block[1]) {
-    return absl::InvalidArgumentError(absl::StrCat(matrix.values.size(), " values, want ",
-                                                   matrix.entries() * block[0] * block[1]));
+  if (matrix.values.size() / block[0] / block[1] != col.size() ||
+      matrix.values.size() % (block[0] * block[1]) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(matrix.values.size(), " values, want ", entries,
+                                                   " x ", block[0], " x ", block[1]));
   }
   for (int64_t row = 0; row < matrix.block_rows(); ++row) {
-    if (absl::Status status = CheckRow(matrix, row); !status.ok()) return status;
+    AMC_RETURN_IF_ERROR(CheckRow(matrix.crow, col, row, matrix.block_columns()));
   }
-  return absl::OkStatus();
+  matrix.col.assign(col.begin(), col.end());
+  return matrix;
 }
 
 void MultiplyBlocks(const CsrMatrix& matrix, absl::Span<const float> inputs, int64_t vectors,

@@ -7,11 +7,10 @@
 // block of values, row-major, zeros included. CSC is CSR of the transposed matrix.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "env/graph/layer_weights.h"
 
@@ -45,10 +44,12 @@ DenseMatrix ToDense(const CsrMatrix& matrix);
 
 DenseMatrix Transposed(const DenseMatrix& matrix);
 
-// InvalidArgument, naming row and entry, unless arrays have the sizes that rows, columns and block
-// ask for, pointers ascend from 0 to the number of entries, and every row's columns ascend within
-// the matrix. What the functions here take for granted.
-absl::Status CheckCsr(const CsrMatrix& matrix);
+// A matrix of arrays as files hold them. InvalidArgument, naming row and entry, unless arrays have
+// the sizes that rows, columns and block ask for, pointers ascend from 0 to the number of entries,
+// and every row's columns ascend within the matrix: what the functions here take for granted.
+absl::StatusOr<CsrMatrix> MakeCsr(int64_t rows, int64_t columns, Pair block,
+                                  std::vector<int64_t> crow, const std::vector<int64_t>& col,
+                                  std::vector<float> values);
 
 // out = matrix * inputs; inputs are columns x vectors, out is rows x vectors, both row-major.
 // Blocks of 1 x 1 only. Made to be fast (AVX-512 or AVX2 where the processor has them): sums stay

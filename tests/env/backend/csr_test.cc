@@ -53,28 +53,43 @@ TEST(CsrTest, HoldsTheQuizMatrixInBlocks) {
   EXPECT_EQ(ToDense(bsr), QuizMatrix());
 }
 
+// As files hold it.
+struct Arrays {
+  Pair block = {1, 1};
+  std::vector<int64_t> crow = {0, 2, 4, 6, 8};
+  std::vector<int64_t> col = {0, 1, 1, 2, 2, 3, 4, 5};
+  std::vector<float> values = {5, 6, 7, 4, 3, 2, 1, 8};
+};
+
 TEST(CsrTest, RefusesWhatIsNoCsr) {
-  const CsrMatrix good = ToCsr(QuizMatrix());
-  EXPECT_TRUE(CheckCsr(good).ok());
-  const auto message = [&](auto change) {
-    CsrMatrix bad = good;
-    change(bad);
-    return std::string(CheckCsr(bad).message());
+  const auto make = [](const Arrays& arrays) {
+    return MakeCsr(4, 6, arrays.block, arrays.crow, arrays.col, arrays.values);
   };
-  EXPECT_THAT(message([](CsrMatrix& m) { m.crow[2] = 1; }),
+  EXPECT_EQ(ToDense(make({}).value()), QuizMatrix());
+  const auto message = [&](auto change) {
+    Arrays arrays;
+    change(arrays);
+    return std::string(make(arrays).status().message());
+  };
+  EXPECT_THAT(message([](Arrays& m) { m.crow[2] = 1; }),
               HasSubstr("row 1 ends at entry 1, want from 2 to 8"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.crow[1] = -1; }), HasSubstr("row 0 ends at entry -1"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.crow[1] = 9; }), HasSubstr("row 0 ends at entry 9"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.crow[4] = 7; }), HasSubstr("the last the number of"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.crow.pop_back(); }), HasSubstr("4 pointers, want 5"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.crow.clear(); }), HasSubstr("0 pointers, want 5"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.col[7] = 6; }),
+  EXPECT_THAT(message([](Arrays& m) { m.crow[1] = -1; }), HasSubstr("row 0 ends at entry -1"));
+  EXPECT_THAT(message([](Arrays& m) { m.crow[1] = 9; }), HasSubstr("row 0 ends at entry 9"));
+  EXPECT_THAT(message([](Arrays& m) { m.crow[0] = 1; }), HasSubstr("the first 0"));
+  EXPECT_THAT(message([](Arrays& m) { m.crow[4] = 7; }), HasSubstr("the last the number of"));
+  EXPECT_THAT(message([](Arrays& m) { m.crow.pop_back(); }), HasSubstr("4 pointers, want 5"));
+  EXPECT_THAT(message([](Arrays& m) { m.crow.clear(); }), HasSubstr("0 pointers, want 5"));
+  EXPECT_THAT(message([](Arrays& m) { m.col[7] = 6; }),
               HasSubstr("row 3, entry 7: column 6, want from 5 to 5"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.col[3] = 1; }),
+  EXPECT_THAT(message([](Arrays& m) { m.col[3] = 1; }),
               HasSubstr("row 1, entry 3: column 1, want from 2 to 5"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.col[0] = -1; }), HasSubstr("row 0, entry 0: column -1"));
-  EXPECT_THAT(message([](CsrMatrix& m) { m.values.pop_back(); }), HasSubstr("7 values, want 8"));
-  EXPECT_THAT(message([](CsrMatrix& m) {
+  EXPECT_THAT(message([](Arrays& m) { m.col[0] = -1; }), HasSubstr("row 0, entry 0: column -1"));
+  // Zero in 32 bits.
+  EXPECT_THAT(message([](Arrays& m) { m.col[0] = int64_t{1} << 32; }),
+              HasSubstr("column 4294967296, want from 0 to 5"));
+  EXPECT_THAT(message([](Arrays& m) { m.values.pop_back(); }),
+              HasSubstr("7 values, want 8 x 1 x 1"));
+  EXPECT_THAT(message([](Arrays& m) {
                 m.block = {3, 1};
               }),
               HasSubstr("blocks of 3 x 1 do not divide 4 x 6"));
