@@ -4,13 +4,19 @@
 #include "absl/strings/str_join.h"
 #include "env/backend/cambricon_x.h"
 #include "env/backend/cnvlutin.h"
+#include "env/backend/compressed.h"
 #include "env/backend/eie.h"
+#include "env/backend/nvidia24.h"
 
 namespace amc {
 namespace {
 
 const std::vector<const Backend*>& All() {
   static const auto* const all = new std::vector<const Backend*>{
+      &CsrBackend(),
+      &CscBackend(),
+      &BsrBackend(),
+      &Nvidia24Backend(),
       &EieBackend(),
       &CambriconXBackend(),
       &CnvlutinBackend(),
