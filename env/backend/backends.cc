@@ -7,6 +7,8 @@
 #include "env/backend/compressed.h"
 #include "env/backend/eie.h"
 #include "env/backend/nvidia24.h"
+#include "env/backend/torchsparse.h"
+#include "env/backend/xnnpack.h"
 
 namespace amc {
 namespace {
@@ -20,6 +22,8 @@ const std::vector<const Backend*>& All() {
       &EieBackend(),
       &CambriconXBackend(),
       &CnvlutinBackend(),
+      &TorchSparseBackend(),
+      &XnnpackBackend(),
   };
   return *all;
 }
