@@ -1,7 +1,6 @@
 #include "env/backend/cambricon_x.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "absl/strings/str_cat.h"

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "env/backend/eie_cycles.h"
 #include "env/backend/eie_matrix.h"

@@ -148,6 +148,11 @@ absl::StatusOr<EieMatrix> ReadHeader(PackedReader& reader) {
         absl::StrCat(matrix.elements, " processing elements, want some, and batches of ",
                      matrix.batch_columns, " columns, want 1 to ", kEieBatchColumns));
   }
+  if (LocalRows(matrix.rows, matrix.elements, 0) > kEieLongestBatch) {
+    return absl::InvalidArgumentError(absl::StrCat(matrix.rows, " rows on ", matrix.elements,
+                                                   " processing elements, want at most ",
+                                                   kEieLongestBatch, " on each"));
+  }
   if (index_bits != kIndexBits || matrix.fraction_bits > kMaxFractionBits ||
       matrix.codebook[0] != 0) {
     return absl::InvalidArgumentError(absl::StrCat("indices of ", index_bits, " bits, want 4; ",

@@ -265,6 +265,7 @@ TEST(EieTest, ReaderNamesWhatIsWrong) {
   };
   EXPECT_THAT(message(3, '2'), HasSubstr("byte 0: \"EIE2\", want \"EIE1\""));
   EXPECT_THAT(message(4, 9), HasSubstr("byte 4: version 9, want 1"));
+  EXPECT_THAT(message(10, 4), HasSubstr("262147 rows on 2 processing elements"));
   EXPECT_THAT(message(22, 1), HasSubstr("a codebook that begins with 1, want 0"));
   EXPECT_THAT(message(54, 1), HasSubstr("batch 0, element 0: the first pointer is 1, want 0"));
   EXPECT_THAT(message(60, 0x22), HasSubstr("batch 0, element 0: entry 0 is for row 2 of 2 rows"));
