@@ -144,7 +144,7 @@ KernelMap MapOf(const std::vector<uint64_t>& masks, int offsets) {
   for (int offset = 0; offset < offsets; ++offset) {
     int32_t size = 0;
     for (int32_t q = 0; q < points; ++q) {
-      if ((masks[q] >> offset & 1) == 0) continue;
+      if (offset >= 64 || (masks[q] >> offset & 1) == 0) continue;
       map.entries.push_back({q, q});
       ++size;
     }
