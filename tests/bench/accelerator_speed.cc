@@ -4,10 +4,10 @@
 //   build/release/bin/accelerator_speed [--network NAME] [--size PIXELS] [--weights DENSITY]
 //                                       [--inputs DENSITY]            (vgg16 224 0.33 0.56)
 //
-// The defaults are from memory: of the multiplications in Cnvlutin's networks 44% have an activation
-// of zero, and Deep Compression leaves about a third of the weights of VGG-16's convolutions.
-// Cambricon-X is held against itself with dense weights, whose 256 multipliers are as many as
-// DianNao's; its paper's figure is of whole networks, memory and mostly empty linear layers
+// The defaults are from memory: of the multiplications in Cnvlutin's networks 44% have an
+// activation of zero, and Deep Compression leaves about a third of the weights of VGG-16's
+// convolutions. Cambricon-X is held against itself with dense weights, whose 256 multipliers are as
+// many as DianNao's; its paper's figure is of whole networks, memory and mostly empty linear layers
 // included, and does not compare. As in Cnvlutin's paper the network's first layer takes the
 // baseline's time.
 #include <algorithm>
