@@ -1,4 +1,4 @@
-#include "env/backend/csr_kernel.h"
+#include "env/backend/csr_kernel_loops.h"
 
 namespace amc {
 
