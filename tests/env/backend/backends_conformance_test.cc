@@ -187,9 +187,10 @@ TEST_P(BackendsConformanceTest, CostsAtLeastItsWeights) {
 
 // Files come from strangers: refused or read, and what is read also runs.
 TEST_P(BackendsConformanceTest, SurvivesDamagedFiles) {
-  for (const LayerWeights& layer : EligibleLayers()) {
-    if (layer.NonZeros() == 0 || layer.features() > 100) continue;
-    FuzzReader(backend().Write(layer).value(), [&](const std::string& file) {
+  std::vector<LayerWeights> layers = EligibleLayers();
+  std::erase_if(layers, [](const auto& layer) { return layer.NonZeros() == 0; });
+  for (size_t i = 0; i < layers.size(); i += std::max<size_t>(layers.size() / 4, 1)) {
+    FuzzReader(backend().Write(layers[i]).value(), [&](const std::string& file) {
       const auto read = backend().Read(file);
       if (!read.ok()) return read.status();
       const std::vector<float> inputs(static_cast<size_t>(read->columns), 1.0f);

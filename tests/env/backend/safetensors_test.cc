@@ -78,9 +78,10 @@ TEST(SafetensorsTest, StringsMayHoldAnyCharacter) {
 }
 
 TEST(SafetensorsTest, TensorsMayStandInAnyOrder) {
-  const auto read = ParseSafetensors(File(R"({"a":{"data_offsets":[1,3],"shape":[2],"dtype":"I8"},)"
-                                          R"("b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
-                                          "xyz"));
+  const std::string file = File(R"({"a":{"data_offsets":[1,3],"shape":[2],"dtype":"I8"},)"
+                                R"("b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+                                "xyz");
+  const auto read = ParseSafetensors(file);
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->tensors.at("a").bytes, "yz");
   EXPECT_EQ(read->tensors.at("b").bytes, "x");
