@@ -7,13 +7,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "env/graph/granularity.h"
 #include "env/graph/groups.h"
 
 namespace amc {
-
-// How finely a decision prunes. Whole channels today; the wire and the store already carry the
-// rest.
-enum class Granularity { kChannel = 1 };
 
 struct Decision {
   std::string target;  // a PruneGroup's name

@@ -10,7 +10,7 @@
 
 namespace amc {
 
-// `tensor` with only the positions `kept` (ascending) of dimension `dim`. Weightless stays
+// `tensor` with only the positions `kept` of dimension `dim`, in that order. Weightless stays
 // weightless. InvalidArgument if the bytes do not match the shape.
 absl::StatusOr<Tensor> SliceConstant(const Tensor& tensor, int dim, absl::Span<const int32_t> kept);
 

@@ -23,6 +23,7 @@
 #include "env/prune/torch_activations.h"
 #include "env/prune/torch_elimination.h"
 #include "env/prune/torch_fast_reconstruction.h"
+#include "env/prune/torch_layer_moments.h"
 #include "env/prune/torch_patches.h"
 #include "env/prune/torch_sampled_reconstruction.h"
 
@@ -63,8 +64,6 @@ class ChannelPruner : public Pruner {
     return options_.criterion == Criterion::kActivationEnergy ||
            options_.criterion == Criterion::kGreedy;
   }
-  absl::Status AddChunk(TorchActivations& activations, std::vector<torch::Tensor> chunk,
-                        std::vector<MomentAccumulator>& sums, std::vector<Rng>& rngs);
   absl::StatusOr<std::vector<double>> Score(size_t group) const;
   absl::StatusOr<ChannelSelection> Select(absl::Span<const int64_t> kept);
   absl::StatusOr<Graph> RecalibrateFast(const ChannelSelection& selection, const Graph& pruned);
@@ -96,69 +95,18 @@ bool NeedsMoments(Reconstruction reconstruction) {
 
 absl::Status ChannelPruner::Prepare(const Progress& progress) {
   if (prepared_) return absl::OkStatus();
-  const ExecOptions exec = WalkOptions(options_.exec);
-  AMC_ASSIGN_OR_RETURN(const std::unique_ptr<TorchNetwork> network,
-                       TorchNetwork::Create(graph_, exec));
-  TorchActivations activations(*network);
-  std::vector<MomentAccumulator> sums;
-  std::vector<Rng> rngs;
+  std::vector<bool> wanted;  // of layers that read a group
   for (const Layer& layer : layers_) {
-    sums.emplace_back(/*diagonal_only=*/layer.features > kMaxRefitFeatures);
-    rngs.emplace_back(options_.seed, Index(layer.node));
-  }
-  const at::NoGradGuard no_grad;
-  for (int64_t first = 0; first < images_; first += exec.batch_size) {
-    const int64_t count = std::min(exec.batch_size, images_ - first);
-    AMC_ASSIGN_OR_RETURN(std::vector<torch::Tensor> chunk,
-                         LoadChunks(pack_, Split::kReconstruction, first, count, exec));
-    AMC_RETURN_IF_ERROR(AddChunk(activations, std::move(chunk), sums, rngs));
-    if (progress) progress(first + count, images_);
-  }
-  // Nothing is kept before it is whole: an interrupted accumulation starts again.
-  std::vector<std::optional<FeatureMoments>> finished(layers_.size());
-  for (size_t l = 0; l < layers_.size(); ++l) {
-    AMC_RETURN_IF_ERROR(CheckInterrupt());
-    AMC_ASSIGN_OR_RETURN(FeatureMoments moments, sums[l].Finish());
-    if (moments.samples > 0) finished[l] = std::move(moments);
-  }
-  moments_ = std::move(finished);
-  prepared_ = true;
-  return absl::OkStatus();
-}
-
-// Walks one chunk through the original, up to the last layer that reads a group.
-absl::Status ChannelPruner::AddChunk(TorchActivations& activations,
-                                     std::vector<torch::Tensor> chunk,
-                                     std::vector<MomentAccumulator>& sums, std::vector<Rng>& rngs) {
-  const int64_t per_image = std::max<int64_t>(1, options_.samples_per_layer / images_);
-  activations.SetInput(std::move(chunk));
-  size_t node = 0;
-  for (size_t l = 0; l < layers_.size(); ++l) {
-    const Layer& layer = layers_[l];
     const std::vector<ChannelRef> channels = FeatureChannels(grouping_, layer);
-    if (std::none_of(channels.begin(), channels.end(), [](const ChannelRef& channel) {
-          return channel.group != ChannelRef::kWhole;
-        })) {
-      continue;
-    }
-    for (; node < Index(layer.node); ++node) {
-      AMC_RETURN_IF_ERROR(activations.Run(graph_.node_id(node)));
-    }
-    const torch::Tensor input = activations.of(layer.input)[0];
-    AMC_RETURN_IF_ERROR(activations.Run(graph_.node_id(node++)));
-    AMC_RETURN_IF_ERROR(CheckInterrupt());
-    try {
-      const torch::Tensor& output = activations.of(graph_.node(layer.node).outputs[0])[0];
-      const torch::Tensor positions = SamplePositions(
-          output.size(0), PositionsPerImage(output, layer.is_conv), per_image, rngs[l]);
-      AMC_RETURN_IF_ERROR(
-          sums[l].Add(GatherPatches(layer, input, layer.is_conv ? output.size(2) : 1,
-                                    layer.is_conv ? output.size(3) : 1, positions)));
-    } catch (const std::exception& error) {
-      return absl::InternalError(absl::StrCat(NodeLabel(graph_, graph_.node(layer.node)),
-                                              ": normal equations: ", error.what()));
-    }
+    wanted.push_back(std::any_of(channels.begin(), channels.end(), [](const ChannelRef& channel) {
+      return channel.group != ChannelRef::kWhole;
+    }));
   }
+  AMC_ASSIGN_OR_RETURN(
+      moments_, MeasureMoments(graph_, layers_, wanted, pack_,
+                               {images_, options_.samples_per_layer, options_.seed, options_.exec},
+                               progress));
+  prepared_ = true;
   return absl::OkStatus();
 }
 

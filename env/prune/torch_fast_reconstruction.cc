@@ -22,13 +22,6 @@ void SetConstant(Graph& graph, TensorId id, const torch::Tensor& values) {
       absl::MakeConstSpan(floats.data_ptr<float>(), static_cast<size_t>(floats.numel())));
 }
 
-// Adds to a constant with one element per output.
-absl::Status AddTo(Graph& graph, TensorId id, const torch::Tensor& values) {
-  AMC_ASSIGN_OR_RETURN(const torch::Tensor old, ConstantTensor(graph, id));
-  SetConstant(graph, id, old.flatten().to(at::kDouble) + values);
-  return absl::OkStatus();
-}
-
 // The features of each convolution group, kept and removed.
 struct FeatureSplit {
   std::vector<std::vector<int64_t>> kept, removed;
@@ -79,8 +72,8 @@ absl::Status RefitLayer(const Graph& graph, const Grouping& grouping, const Laye
   SetConstant(shrunk, layer.weight, FromWeightMatrix(layer, torch::stack(weights), sliced.sizes()));
   if (!layer.has_intercept()) return absl::OkStatus();
   const torch::Tensor intercept = torch::cat(intercepts);
-  if (layer.bias != TensorId::kNone) return AddTo(shrunk, layer.bias, intercept);
-  return AddTo(shrunk, shrunk.node(layer.batch_norm).inputs[3], -intercept);
+  if (layer.bias != TensorId::kNone) return AddToConstant(shrunk, layer.bias, intercept);
+  return AddToConstant(shrunk, shrunk.node(layer.batch_norm).inputs[3], -intercept);
 }
 
 }  // namespace
@@ -88,6 +81,12 @@ absl::Status RefitLayer(const Graph& graph, const Grouping& grouping, const Laye
 absl::StatusOr<torch::Tensor> ConstantTensor(const Graph& graph, TensorId id) {
   AMC_ASSIGN_OR_RETURN(std::vector<float> values, Values<float>(graph, id));
   return torch::tensor(at::ArrayRef<float>(values), at::kFloat).reshape(graph.tensor(id).shape);
+}
+
+absl::Status AddToConstant(Graph& graph, TensorId id, const torch::Tensor& values) {
+  AMC_ASSIGN_OR_RETURN(const torch::Tensor old, ConstantTensor(graph, id));
+  SetConstant(graph, id, old.flatten().to(at::kDouble) + values);
+  return absl::OkStatus();
 }
 
 absl::Status ReconstructFast(const Graph& graph, const Grouping& grouping,

@@ -24,5 +24,7 @@ absl::Status ReconstructFast(const Graph& graph, const Grouping& grouping,
 
 // A float constant as a tensor that owns its values; InvalidArgument as Values().
 absl::StatusOr<torch::Tensor> ConstantTensor(const Graph& graph, TensorId id);
+// Adds `values` to a constant that has as many elements; InvalidArgument as Values().
+absl::Status AddToConstant(Graph& graph, TensorId id, const torch::Tensor& values);
 
 }  // namespace amc
