@@ -21,8 +21,9 @@ namespace amc {
 namespace {
 
 constexpr int64_t kNoBudget = std::numeric_limits<int64_t>::max();
-constexpr Resource kResources[] = {Resource::kMacs, Resource::kParams, Resource::kActivationBytes,
-                                   Resource::kModelBytes, Resource::kLatency};
+constexpr Resource kResources[] = {
+    Resource::kMacs,       Resource::kParams,  Resource::kActivationBytes,
+    Resource::kModelBytes, Resource::kLatency, Resource::kNonZeros};
 
 // A target in units of its resource; kNoBudget if it asks for none.
 absl::StatusOr<int64_t> LimitOf(const BudgetTarget& target, int64_t original) {
@@ -95,6 +96,9 @@ struct AmcEnv::Shared {
 
   absl::StatusOr<std::unique_ptr<CostFunction>> MakeCost(const Graph& graph, Resource resource,
                                                          const EnvOptions& options);
+  absl::StatusOr<std::unique_ptr<CostFunction>> MakeSparseCost(const Graph& graph,
+                                                               Resource resource,
+                                                               const EnvOptions& options);
   absl::Status SetBounds(const Graph& graph, const EnvOptions& options);
   absl::Status SetBudget(bool land);
 };
@@ -102,6 +106,11 @@ struct AmcEnv::Shared {
 absl::StatusOr<std::unique_ptr<CostFunction>> AmcEnv::Shared::MakeCost(const Graph& graph,
                                                                        Resource resource,
                                                                        const EnvOptions& options) {
+  if (options.sparsity.has_value()) return MakeSparseCost(graph, resource, options);
+  if (resource == Resource::kNonZeros) {
+    return absl::InvalidArgumentError(
+        "budget: a target on nonzeros needs sparsity: channels that go leave no zeros");
+  }
   if (resource == Resource::kActivationBytes) {
     AMC_ASSIGN_OR_RETURN(memory, ActivationMemory::Create(graph, grouping));
     return memory->Function();
@@ -118,9 +127,26 @@ absl::StatusOr<std::unique_ptr<CostFunction>> AmcEnv::Shared::MakeCost(const Gra
   return cost_model.Function(resource);
 }
 
+absl::StatusOr<std::unique_ptr<CostFunction>> AmcEnv::Shared::MakeSparseCost(
+    const Graph& graph, Resource resource, const EnvOptions& options) {
+  if (resource == Resource::kNonZeros) return NonZeroCost(graph, grouping, *options.sparsity);
+  if (resource != Resource::kLatency) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("budget: zeros within weights do not change ", ResourceName(resource),
+                     ": set a target on nonzeros, or on latency with a simulated runtime's table"));
+  }
+  if (options.latency == nullptr) {
+    return absl::InvalidArgumentError("budget: a target on latency needs a latency table");
+  }
+  auto cost = SimulatedCost(graph, grouping, *options.latency);
+  if (!cost.ok()) return absl::InvalidArgumentError(cost.status().message());
+  return cost;
+}
+
 absl::Status AmcEnv::Shared::SetBounds(const Graph& graph, const EnvOptions& options) {
   std::vector<BudgetTarget> targets = options.budget;
-  if (targets.empty()) targets.push_back({.resource = Resource::kMacs, .ratio = 0});
+  const Resource usual = options.sparsity ? Resource::kNonZeros : Resource::kMacs;
+  if (targets.empty()) targets.push_back({.resource = usual, .ratio = 0});
   for (const BudgetTarget& target : targets) {
     for (const CostBound& other : bounds) {
       if (other.resource != target.resource) continue;
@@ -174,7 +200,11 @@ absl::Status AmcEnv::Shared::SetBudget(bool land) {
 absl::StatusOr<std::unique_ptr<AmcEnv>> AmcEnv::Create(const Graph& graph,
                                                        const EnvOptions& options) {
   auto shared = std::make_shared<Shared>();
-  AMC_ASSIGN_OR_RETURN(shared->grouping, BuildGroups(graph));
+  if (options.sparsity.has_value()) {
+    AMC_ASSIGN_OR_RETURN(shared->grouping, WeightGroups(graph, *options.sparsity));
+  } else {
+    AMC_ASSIGN_OR_RETURN(shared->grouping, BuildGroups(graph));
+  }
   AMC_ASSIGN_OR_RETURN(shared->cost_model, CostModel::Create(graph, shared->grouping));
   AMC_ASSIGN_OR_RETURN(
       shared->lattice,

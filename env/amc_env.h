@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "env/cost/latency_table.h"
 #include "env/env.h"
 #include "env/graph/graph.h"
+#include "env/sparse_space.h"
 
 namespace amc {
 
@@ -28,6 +30,8 @@ struct EnvOptions {
   int64_t channel_multiple = 1;
   std::vector<std::string> frozen{};  // groups that stay whole
   bool keep_residual = false;         // so do all groups on residual paths
+  // Search zeros within weights instead of channels; targets are then on nonzeros or latency.
+  std::optional<SparseSpace> sparsity = std::nullopt;
   // For targets and rewards on latency: the device's table, and the sha256 of the model's file, by
   // which the table may know how its whole networks differ from the sum of their layers.
   std::shared_ptr<const LatencyTable> latency = nullptr;

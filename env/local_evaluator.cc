@@ -55,12 +55,10 @@ absl::StatusOr<std::unique_ptr<LocalEvaluator>> LocalEvaluator::Create(
     const Graph& graph, const DataPack& pack, const LocalEvaluatorOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   auto evaluator = std::unique_ptr<LocalEvaluator>(new LocalEvaluator(graph, pack, options));
-  AMC_ASSIGN_OR_RETURN(evaluator->grouping_, BuildGroups(graph));
+  AMC_RETURN_IF_ERROR(evaluator->MakePruner());
   evaluator->prefixes_ =
       std::make_unique<PrefixCaches>(graph, FirstNodes(evaluator->grouping_), pack, Split::kReward,
                                      options.prune.exec, kPrefixBytes);
-  AMC_ASSIGN_OR_RETURN(evaluator->pruner_,
-                       Pruner::Create(graph, evaluator->grouping_, pack, options.prune));
   AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(graph));
   EvaluateOptions evaluate;
   evaluate.exec = options.prune.exec;
@@ -75,6 +73,36 @@ absl::StatusOr<std::unique_ptr<LocalEvaluator>> LocalEvaluator::Create(
   baseline.work = baseline.images * cost.macs;
   baseline.seconds = SecondsSince(start);
   return evaluator;
+}
+
+absl::Status LocalEvaluator::MakePruner() {
+  const PruneOptions& prune = options_.prune;
+  if (!options_.sparsity.has_value()) {
+    AMC_ASSIGN_OR_RETURN(grouping_, BuildGroups(graph_));
+    AMC_ASSIGN_OR_RETURN(pruner_, Pruner::Create(graph_, grouping_, pack_, prune));
+    return absl::OkStatus();
+  }
+  if (options_.finetune_steps > 0) {
+    return absl::InvalidArgumentError("fine-tuning does not keep zeros within weights");
+  }
+  AMC_ASSIGN_OR_RETURN(grouping_, WeightGroups(graph_, *options_.sparsity));
+  const SparsifyOptions sparsify = {.sparsity = options_.sparsity->options,
+                                    .exec = prune.exec,
+                                    .reconstruction_images = prune.reconstruction_images,
+                                    .samples_per_layer = prune.samples_per_layer,
+                                    .recalibration_images = prune.recalibration_images,
+                                    .ridge = prune.ridge,
+                                    .seed = prune.seed};
+  AMC_ASSIGN_OR_RETURN(sparsifier_, Sparsifier::Create(graph_, pack_, sparsify));
+  return absl::OkStatus();
+}
+
+absl::Status LocalEvaluator::Prepare(const Pruner::Progress& progress) {
+  return pruner_ != nullptr ? pruner_->Prepare(progress) : sparsifier_->Prepare(progress);
+}
+
+bool LocalEvaluator::recalibrated() const {
+  return pruner_ != nullptr ? pruner_->recalibrated() : options_.prune.recalibration_images > 0;
 }
 
 absl::StatusOr<std::vector<Measurement>> LocalEvaluator::Evaluate(
@@ -122,6 +150,7 @@ absl::StatusOr<Measurement> LocalEvaluator::EvaluateOne(const Candidate& candida
 
 absl::StatusOr<Rebuilt> LocalEvaluator::Rebuild(absl::Span<const int64_t> kept,
                                                 Reconstruction reconstruction) {
+  if (sparsifier_ != nullptr) return Sparsify(kept, reconstruction);
   Rebuilt rebuilt;
   AMC_ASSIGN_OR_RETURN(rebuilt.graph, pruner_->Prune(kept, reconstruction, nullptr));
   rebuilt.work = pruner_->work();
@@ -140,6 +169,21 @@ absl::StatusOr<Rebuilt> LocalEvaluator::Rebuild(absl::Span<const int64_t> kept,
     if (!(after < before)) return rebuilt;
   }
   rebuilt.graph = std::move(tuned);
+  return rebuilt;
+}
+
+// The weights that stay are solved for from what is kept of the original; what is forwarded is for
+// recalibration.
+absl::StatusOr<Rebuilt> LocalEvaluator::Sparsify(absl::Span<const int64_t> kept,
+                                                 Reconstruction reconstruction) {
+  const std::vector<SparseDecision> decisions = SparseDecisions(grouping_, kept);
+  const bool refit = reconstruction != Reconstruction::kNone && !decisions.empty();
+  AMC_ASSIGN_OR_RETURN(SparseNetwork network, sparsifier_->Sparsify(decisions, refit, nullptr));
+  Rebuilt rebuilt{.graph = std::move(network.graph)};
+  if (!refit) return rebuilt;
+  AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(rebuilt.graph));
+  rebuilt.work =
+      cost.macs * std::min(options_.prune.recalibration_images, pack_.size(Split::kReconstruction));
   return rebuilt;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -13,6 +14,8 @@
 #include "env/graph/groups.h"
 #include "env/prune/pruner.h"
 #include "env/prune/rebuilt.h"
+#include "env/prune/sparsifier.h"
+#include "env/sparse_space.h"
 #include "env/train/distillation.h"
 
 namespace amc {
@@ -26,6 +29,9 @@ struct LocalEvaluatorOptions {
   // only if they bring the network nearer to the original on held-out images.
   int64_t finetune_steps = 0;
   double finetune_learning_rate = 0.01;
+  // Candidates are zeros within weights (sparse_space.h): any reconstruction but kNone fits the
+  // weights that stay (env/prune/sparsifier.h). Not with finetune_steps, which know of no zeros.
+  std::optional<SparseSpace> sparsity = std::nullopt;
 };
 
 // Keeps the original's logits on the reward split, the pruner's statistics and, for the numbers of
@@ -56,20 +62,28 @@ class LocalEvaluator : public Evaluator {
   Reconstruction reconstruction() const {
     return options_.reconstruction;
   }  // what ranks candidates
+  // Of channels: not with sparsity.
   Pruner& pruner() { return *pruner_; }
+  // Whether the network of the last candidate is a recalibrated one (Pruner::recalibrated).
+  bool recalibrated() const;
+  // Measures what reconstruction needs of the original, before the first candidate. Optional.
+  absl::Status Prepare(const Pruner::Progress& progress);
 
  private:
   LocalEvaluator(const Graph& graph, const DataPack& pack, const LocalEvaluatorOptions& options);
 
+  absl::Status MakePruner();
   // Prunes and reconstructs, then tunes.
   absl::StatusOr<Rebuilt> Rebuild(absl::Span<const int64_t> kept, Reconstruction reconstruction);
+  absl::StatusOr<Rebuilt> Sparsify(absl::Span<const int64_t> kept, Reconstruction reconstruction);
   absl::StatusOr<PrefixStart> StartOf(const Graph& network, int64_t images);
 
   const Graph& graph_;
   const DataPack& pack_;
   LocalEvaluatorOptions options_;
   Grouping grouping_;
-  std::unique_ptr<Pruner> pruner_;
+  std::unique_ptr<Pruner> pruner_;          // one of these two
+  std::unique_ptr<Sparsifier> sparsifier_;  // with options_.sparsity
   Distiller distiller_;
   Measurement baseline_;
   std::vector<float> reference_logits_;

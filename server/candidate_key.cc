@@ -36,6 +36,7 @@ std::string CandidateKey(const v1::JobSpec& spec, const std::string& numerics_id
   add(spec.data());
   add(evaluation.SerializeAsString());
   add(numerics_id);
+  if (spec.space().has_sparsity()) add(spec.space().sparsity().SerializeAsString());
   for (const auto& [target, decision] : kept) {
     add(target);
     add(absl::StrCat(decision.first, " ", decision.second));

@@ -210,7 +210,10 @@ absl::Status JobRunner::Finish() {
 }
 
 absl::StatusOr<v1::Episode> JobRunner::ChooseWinner(v1::LatencyCheck& latency) {
-  if (!IsOnLatency(job_.spec())) return ToProto(*search_->best(), *env_);
+  // What is simulated cannot be measured: such a prediction is what it is.
+  if (!IsOnLatency(job_.spec()) || job_.spec().space().has_sparsity()) {
+    return ToProto(*search_->best(), *env_);
+  }
   WinnerChoice choice(&job_, {.store = context_.store,
                               .models = context_.models,
                               .workers = context_.workers,

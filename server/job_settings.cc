@@ -11,6 +11,18 @@ EnvironmentSettings SettingsOf(const v1::JobSpec& spec) {
   return {.budget = spec.budget(), .space = spec.space(), .latency = spec.latency()};
 }
 
+std::optional<SparseSpace> ToSparseSpace(const v1::SpaceSpec& space) {
+  if (!space.has_sparsity()) return std::nullopt;
+  const v1::SparsitySpec& sparsity = space.sparsity();
+  return SparseSpace{.granularity = static_cast<Granularity>(sparsity.granularity()),
+                     .n = sparsity.n(),
+                     .m = sparsity.m(),
+                     .options = {.norm = sparsity.norm(),
+                                 .vector_length = sparsity.vector_length(),
+                                 .block = {sparsity.block_rows(), sparsity.block_columns()},
+                                 .patterns = sparsity.patterns()}};
+}
+
 EnvOptions ToEnvOptions(const EnvironmentSettings& settings) {
   const v1::Budget& budget = settings.budget;
   const v1::SpaceSpec& space = settings.space;
@@ -28,6 +40,7 @@ EnvOptions ToEnvOptions(const EnvironmentSettings& settings) {
   options.channel_multiple = space.channel_multiple();
   options.frozen.assign(space.frozen().begin(), space.frozen().end());
   options.keep_residual = space.residual_path() == v1::RESIDUAL_PATH_KEEP;
+  options.sparsity = ToSparseSpace(space);
   return options;
 }
 
@@ -107,6 +120,7 @@ LocalEvaluatorOptions ToEvaluatorOptions(const v1::JobSpec& spec) {
   options.reward_images = evaluation.reward_images();
   options.finetune_steps = evaluation.finetune_steps();
   options.finetune_learning_rate = evaluation.finetune_learning_rate();
+  options.sparsity = ToSparseSpace(spec.space());
   return options;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -9,10 +10,13 @@
 #include "amc/v1/job.pb.h"
 #include "env/amc_env.h"
 #include "env/local_evaluator.h"
+#include "env/sparse_space.h"
 #include "server/job_spec.h"
 
 namespace amc {
 
+// Null for a space of channels.
+std::optional<SparseSpace> ToSparseSpace(const v1::SpaceSpec& space);
 EnvironmentSettings SettingsOf(const v1::JobSpec& spec);
 // But for the latency table itself.
 EnvOptions ToEnvOptions(const EnvironmentSettings& settings);

@@ -18,6 +18,7 @@
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "server/build_spec.h"
 #include "server/rpc/on_latency.h"
+#include "server/rpc/sparse_defaults.h"
 #include "server/spec_checker.h"
 
 namespace amc {
@@ -58,8 +59,10 @@ void CheckTarget(const Bound& bound, const std::string& path, SpecChecker& check
   }
 }
 
-void ResolveBudget(v1::Budget* budget, const v1::LatencySpec& latency, SpecChecker& check) {
-  AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource, v1::RESOURCE_MACS);
+void ResolveBudget(v1::Budget* budget, const v1::SpaceSpec& space, const v1::LatencySpec& latency,
+                   SpecChecker& check) {
+  AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource,
+                   space.has_sparsity() ? v1::RESOURCE_NONZEROS : v1::RESOURCE_MACS);
   AMC_DEFAULT(budget, land, EnvOptions().land_on_budget);
   CheckTarget(*budget, "budget", check);
   std::set<v1::Resource> resources{budget->resource()};
@@ -84,6 +87,16 @@ void ResolveBudget(v1::Budget* budget, const v1::LatencySpec& latency, SpecCheck
 
 void ResolveSpace(v1::SpaceSpec* space, bool on_latency, SpecChecker& check) {
   const EnvOptions defaults;
+  if (space->has_sparsity()) {
+    SetSparseDefaults(*space);
+    const v1::SparsitySpec& sparsity = space->sparsity();
+    if (!v1::Granularity_IsValid(sparsity.granularity()) ||
+        sparsity.granularity() == v1::GRANULARITY_CHANNEL) {
+      check.Fail("space.sparsity.granularity",
+                 absl::StrCat("value ", static_cast<int>(sparsity.granularity()),
+                              " is none within weights"));
+    }
+  }
   AMC_DEFAULT(space, min_preserve_ratio, defaults.min_preserve_ratio);
   if (!on_latency) AMC_DEFAULT(space, channel_multiple, defaults.channel_multiple);
   check.InRange("space.min_preserve_ratio", space->min_preserve_ratio(), 0.0, 1.0);
@@ -217,11 +230,15 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
   check.AtMostLong("name", resolved.name(), kMaxJobName);
   check.IsDigest("model", resolved.model(), "an ONNX artifact");
   check.IsDigest("data", resolved.data(), "a data pack");
-  if (resolved.has_budget()) ResolveBudget(resolved.mutable_budget(), resolved.latency(), check);
+  if (resolved.has_budget())
+    ResolveBudget(resolved.mutable_budget(), resolved.space(), resolved.latency(), check);
   ResolveSpace(resolved.mutable_space(), IsOnLatency(resolved), check);
   ResolveSearch(resolved.mutable_search(), resolved.has_budget() ? &resolved.budget() : nullptr,
                 resolved.latency(), check);
   ResolveEvaluation(resolved.mutable_evaluation(), check);
+  if (resolved.space().has_sparsity() && resolved.evaluation().finetune_steps() > 0) {
+    check.Fail("evaluation.finetune_steps", "fine-tuning does not keep zeros within weights");
+  }
   if (IsOnLatency(resolved)) {
     ResolveLatency(resolved.mutable_latency(), check);
   } else if (spec.latency().has_finalists() || spec.latency().must_measure()) {
@@ -252,7 +269,7 @@ absl::StatusOr<EnvironmentSettings> ResolveEnvironment(const v1::Budget* budget,
   SpecChecker check("");
   if (budget != nullptr) {
     settings.budget = *budget;
-    ResolveBudget(&settings.budget, settings.latency, check);
+    ResolveBudget(&settings.budget, settings.space, settings.latency, check);
   }
   ResolveSpace(&settings.space, IsOnLatency(settings.budget), check);
   AMC_RETURN_IF_ERROR(check.status());

@@ -39,8 +39,10 @@ absl::StatusOr<std::unique_ptr<Environment>> MeterOf(const v1::GetParetoRequest&
       return absl::FailedPreconditionError(absl::StrCat(
           "job ", job.id(), " has no latency table: name one that predicts the latency"));
     }
-    AMC_RETURN_IF_ERROR(AtField(
-        models.Latency(job.spec().model(), settings.latency.table()).status(), "latency_table"));
+    if (!settings.space.has_sparsity()) {
+      AMC_RETURN_IF_ERROR(AtField(
+          models.Latency(job.spec().model(), settings.latency.table()).status(), "latency_table"));
+    }
   }
   return models.MakeEnvironment(job.spec().model(), settings);
 }
@@ -49,7 +51,8 @@ absl::StatusOr<std::unique_ptr<Environment>> MeterOf(const v1::GetParetoRequest&
 v1::Resource DefaultResource(const v1::JobSpec& spec) {
   if (spec.has_budget()) return spec.budget().resource();
   const auto reward = static_cast<RewardKind>(spec.search().reward());
-  return static_cast<v1::Resource>(WeighedResource(reward).value_or(Resource::kMacs));
+  const Resource otherwise = spec.space().has_sparsity() ? Resource::kNonZeros : Resource::kMacs;
+  return static_cast<v1::Resource>(WeighedResource(reward).value_or(otherwise));
 }
 
 absl::StatusOr<std::vector<v1::Episode>> Candidates(const std::string& job, Store& store) {

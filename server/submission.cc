@@ -116,7 +116,9 @@ absl::StatusOr<v1::Job> PrepareJob(const v1::JobSpec& spec, Store& store,
     const absl::StatusOr<v1::LatencyTableInfo> info = store.FindLatencyTable(table);
     if (!info.ok()) return AtField(info.status(), "spec.latency.table");
     table = info->digest();
-    AMC_RETURN_IF_ERROR(AtField(models.Latency(model, table).status(), "spec.latency.table"));
+    if (!job.spec().space().has_sparsity()) {
+      AMC_RETURN_IF_ERROR(AtField(models.Latency(model, table).status(), "spec.latency.table"));
+    }
   }
   EnvironmentSettings settings = SettingsOf(job.spec());
   AMC_RETURN_IF_ERROR(models.DecideSpace(model, settings));

@@ -66,6 +66,13 @@ class Backend {
   // reads.
   virtual absl::StatusOr<BackendCost> Cost(const LayerWeights& layer,
                                            const LayerInput& input) const = 0;
+
+  // What a layer costs that the runtime runs dense because its weights do not fit the format;
+  // FailedPrecondition where it cannot do that either.
+  virtual absl::StatusOr<BackendCost> DenseCost(const LayerWeights& layer,
+                                                const LayerInput& input) const {
+    return Cost(layer, input);
+  }
 };
 
 }  // namespace amc

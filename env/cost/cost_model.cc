@@ -56,6 +56,8 @@ absl::string_view ResourceName(Resource resource) {
       return "model_bytes";
     case Resource::kLatency:
       return "latency";
+    case Resource::kNonZeros:
+      return "nonzeros";
   }
   return "unknown";
 }

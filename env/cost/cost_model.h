@@ -27,7 +27,8 @@ enum class Resource {
   kParams = 2,
   kActivationBytes = 3,  // activation_memory.h
   kModelBytes = 4,
-  kLatency = 5,  // nanoseconds, predicted (latency_model.h)
+  kLatency = 5,   // nanoseconds, predicted (latency_model.h)
+  kNonZeros = 6,  // weights of layers, where zeros within them are searched (env/sparse_space.h)
 };
 absl::string_view ResourceName(Resource resource);  // "macs", "activation_bytes"
 

@@ -22,10 +22,10 @@ absl::StatusOr<std::vector<int64_t>> KeptCounts(const Policy& policy, const Grou
           absl::StrCat("group ", decision.target, ": no such group among ", kept.size()));
     }
     const PruneGroup& group = grouping.groups[found->second];
-    if (decision.granularity != Granularity::kChannel) {
-      return absl::InvalidArgumentError(absl::StrCat("group ", group.name, ": granularity ",
-                                                     static_cast<int>(decision.granularity),
-                                                     " is not channel (1)"));
+    if (decision.granularity != group.granularity) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "group ", group.name, ": granularity ", static_cast<int>(decision.granularity), ", want ",
+          static_cast<int>(group.granularity)));
     }
     if (decided[found->second]) {
       return absl::InvalidArgumentError(absl::StrCat("group ", group.name, ": listed twice"));
@@ -51,7 +51,9 @@ Policy MakePolicy(const Grouping& grouping, absl::Span<const int64_t> kept) {
   Policy policy;
   policy.decisions.reserve(kept.size());
   for (size_t g = 0; g < kept.size(); ++g) {
-    policy.decisions.push_back({.target = grouping.groups[g].name, .kept = kept[g]});
+    policy.decisions.push_back({.target = grouping.groups[g].name,
+                                .granularity = grouping.groups[g].granularity,
+                                .kept = kept[g]});
   }
   return policy;
 }

@@ -19,6 +19,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "env/graph/granularity.h"
 #include "env/graph/graph.h"
 
 namespace amc {
@@ -59,6 +60,9 @@ struct GroupAxis {
 
 struct PruneGroup {
   std::string name;  // unique: its first producer's name, or output's; "#2" on repetition
+  // Groups of another granularity are a weight's, whose shares "channels" then counts
+  // (env/sparse_space.h).
+  Granularity granularity = Granularity::kChannel;
   int64_t channels = 0;
   // Channels fall into `cells` equal cells that must keep the same number each (grouped
   // convolutions); 1 where nothing asks for it. Kept counts are multiples of it.

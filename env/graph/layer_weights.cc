@@ -20,7 +20,8 @@ std::vector<float> Transposed(absl::Span<const float> values, int64_t rows, int6
 
 class WeightLister {
  public:
-  explicit WeightLister(const Graph& graph) : graph_(graph), readers_(Consumers(graph)) {}
+  WeightLister(const Graph& graph, bool with_values)
+      : graph_(graph), with_values_(with_values), readers_(Consumers(graph)) {}
 
   absl::StatusOr<std::vector<LayerWeights>> List() const {
     std::vector<LayerWeights> layers;
@@ -37,22 +38,26 @@ class WeightLister {
       } else {
         AMC_RETURN_IF_ERROR(DescribeLinear(node, layer));
       }
-      AMC_ASSIGN_OR_RETURN(layer.values, Values<float>(graph_, layer.weight));
-      if (layer.transposed) {
-        layer.values = Transposed(layer.values, layer.channels, layer.outputs);
-      }
+      if (with_values_) AMC_RETURN_IF_ERROR(ReadValues(layer));
       layers.push_back(std::move(layer));
     }
     return layers;
   }
 
  private:
+  absl::Status ReadValues(LayerWeights& layer) const {
+    AMC_ASSIGN_OR_RETURN(layer.values, Values<float>(graph_, layer.weight));
+    if (layer.transposed) layer.values = Transposed(layer.values, layer.channels, layer.outputs);
+    return absl::OkStatus();
+  }
+
   bool HasOwnWeight(const Node& node) const {
     const TensorId id = node.inputs[1];
     if (id == TensorId::kNone) return false;
     const Tensor& weight = graph_.tensor(id);
-    return weight.is_constant && weight.data != nullptr && weight.type == DataType::kFloat &&
-           readers_[Index(id)].size() == 1 && weight.shape.size() == (node.op == Op::kConv ? 4 : 2);
+    return weight.is_constant && (weight.data != nullptr || !with_values_) &&
+           weight.type == DataType::kFloat && readers_[Index(id)].size() == 1 &&
+           weight.shape.size() == (node.op == Op::kConv ? 4 : 2);
   }
 
   absl::Status DescribeConv(const Node& node, LayerWeights& layer) const {
@@ -92,6 +97,7 @@ class WeightLister {
   }
 
   const Graph& graph_;
+  const bool with_values_;
   std::vector<std::vector<NodeId>> readers_;
 };
 
@@ -141,7 +147,11 @@ int64_t LayerWeights::NonZeros() const {
 }
 
 absl::StatusOr<std::vector<LayerWeights>> ListLayerWeights(const Graph& graph) {
-  return WeightLister(graph).List();
+  return WeightLister(graph, true).List();
+}
+
+absl::StatusOr<std::vector<LayerWeights>> ListLayerShapes(const Graph& graph) {
+  return WeightLister(graph, false).List();
 }
 
 absl::StatusOr<DenseMatrix> ToMatrix(const LayerWeights& layer, ColumnOrder order) {

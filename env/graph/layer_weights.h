@@ -54,6 +54,7 @@ struct LayerWeights {
 
   // Of one output.
   int64_t features() const { return channels * conv.kernel[0] * conv.kernel[1]; }
+  int64_t size() const { return outputs * features(); }  // how many weights
   int64_t positions() const { return output_size[0] * output_size[1]; }
   bool depthwise() const { return conv.groups > 1 && channels == 1; }
   int64_t NonZeros() const;
@@ -63,6 +64,9 @@ struct LayerWeights {
 // layers that read more than one row per image (MatMul on sequences) have them as output_size[0].
 // InvalidArgument if a weight's bytes do not fit its shape; errors of GetConvParams.
 absl::StatusOr<std::vector<LayerWeights>> ListLayerWeights(const Graph& graph);
+
+// The same without values, weightless ones among them.
+absl::StatusOr<std::vector<LayerWeights>> ListLayerShapes(const Graph& graph);
 
 // outputs x features. Of grouped convolutions outputs x (groups * features), zero where an output
 // does not read a group: in channels-first order, groups in turn; channels last takes one group

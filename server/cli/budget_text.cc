@@ -124,6 +124,8 @@ std::string ResourceTitle(v1::Resource resource) {
       return "weights";
     case v1::RESOURCE_LATENCY:
       return "latency, predicted";
+    case v1::RESOURCE_NONZEROS:
+      return "weights not zero";
     default:
       return "MACs";
   }

@@ -88,6 +88,14 @@ struct LutBuildArgs {
   double connect_timeout = 5;  // seconds
 };
 
+struct LutSimulateArgs {
+  ExecFlags exec;
+  std::string model, output, data, backend;
+  std::string sparsity = "element";
+  int64_t points = 16;
+  bool json = false;
+};
+
 struct TrainArgs {
   int threads = 0;  // 0: every core this process may use
   std::string device = "cpu";
@@ -143,6 +151,7 @@ struct ComputeHandlers {
   std::function<absl::Status(const TrainArgs&)> finetune;
   std::function<absl::Status(const DataPackArgs&)> data_pack;
   std::function<absl::Status(const LutBuildArgs&)> lut_build;
+  std::function<absl::Status(const LutSimulateArgs&)> lut_simulate;
   std::function<absl::Status(const ServeArgs&)> serve;
   std::function<absl::Status(const WorkerArgs&)> worker;
 };

@@ -6,6 +6,7 @@
 #include "server/cli/checks.h"
 #include "server/cli/compute_options.h"
 #include "server/cli/exit_status.h"
+#include "server/cli/sparsity_text.h"
 
 namespace amc {
 namespace {
@@ -247,5 +248,27 @@ void AddVerify(CLI::App& app, VerifyArgs& args) {
   AddExecFlags(app, args.exec);
   app.add_flag("--json", args.json, "Print a PackageCheck as JSON");
 }
+
+void AddLutSimulate(CLI::App& app, LutSimulateArgs& args) {
+  app.add_option("MODEL", args.model, "The network, ONNX")->required();
+  app.add_option("--backend", args.backend, "The runtime: eie, cambricon_x, cnvlutin or nvidia24")
+      ->required();
+  app.add_option(
+         "--sparsity", args.sparsity,
+         "Which weights go together: element, vector, kernel, pattern, block, or N:M as 2:4")
+      ->check(SparsityCheck())
+      ->capture_default_str();
+  app.add_option("--points", args.points, "Densities of every layer that are simulated")
+      ->check(WholeBetween(2, 256))
+      ->capture_default_str();
+  app.add_option("--data", args.data,
+                 "Data pack: the activations are those of its first reward image; without one, of "
+                 "noise");
+  app.add_option("-o,--output", args.output, "The table, CSV")->required();
+  AddExecFlags(app, args.exec);
+  app.add_flag("--json", args.json, "Print the LatencyTableInfo as JSON");
+}
+
+absl::Status CheckLutSimulate(const LutSimulateArgs& args) { return CheckOutputFile(args.output); }
 
 }  // namespace amc

@@ -25,6 +25,7 @@ void AddTrain(CLI::App& app, TrainArgs& args);
 void AddFinetune(CLI::App& app, TrainArgs& args);
 void AddDataPack(CLI::App& app, DataPackArgs& args);
 void AddLutBuild(CLI::App& app, LutBuildArgs& args);
+void AddLutSimulate(CLI::App& app, LutSimulateArgs& args);
 void AddServe(CLI::App& app, ServeArgs& args);
 void AddWorker(CLI::App& app, WorkerArgs& args);
 
@@ -34,6 +35,7 @@ absl::Status CheckInfer(const InferArgs& args);
 absl::Status CheckTrain(const TrainArgs& args);
 absl::Status CheckDataPack(const DataPackArgs& args);
 absl::Status CheckLutBuild(const LutBuildArgs& args);
+absl::Status CheckLutSimulate(const LutSimulateArgs& args);
 absl::Status CheckServe(const ServeArgs& args);
 absl::Status CheckWorker(const WorkerArgs& args);
 

@@ -126,6 +126,7 @@ ComputeHandlers ExecHandlers(int argc, char** argv) {
       .finetune = [=](const TrainArgs& args) { return exec(args.threads); },
       .data_pack = [=](const DataPackArgs&) { return exec(1); },
       .lut_build = [=](const LutBuildArgs& args) { return exec(static_cast<int>(args.threads)); },
+      .lut_simulate = [=](const LutSimulateArgs& args) { return exec(args.exec.threads); },
       .serve = [=](const ServeArgs&) { return exec(1); },
       .worker = [=](const WorkerArgs& args) { return exec(args.threads); },
   };

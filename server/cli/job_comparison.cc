@@ -7,6 +7,7 @@
 #include "server/cli/checks.h"
 #include "server/cli/job_template.h"
 #include "server/rpc/on_latency.h"
+#include "server/rpc/sparse_defaults.h"
 
 namespace amc {
 namespace {
@@ -62,7 +63,9 @@ void Compare(const Message& resolved, const Message& wanted, const std::string& 
 v1::JobSpec WithDefaults(const v1::JobSpec& spec) {
   v1::JobSpec full = DefaultJobSpec();
   if (!spec.has_budget()) full.clear_budget();
+  if (spec.space().has_sparsity()) full.clear_space();
   full.MergeFrom(spec);
+  if (full.space().has_sparsity()) SetSparseDefaults(*full.mutable_space());
   if (!spec.space().has_channel_multiple() && IsOnLatency(spec)) {
     full.mutable_space()->clear_channel_multiple();
   }

@@ -30,6 +30,7 @@ struct JobFlags {
   std::optional<int64_t> probe_images, probe_ratios, screening_images, finetune_steps;
   std::optional<double> min_preserve_ratio;
   std::vector<std::string> frozen, learn_from;
+  std::optional<std::string> sparsity;
   std::optional<std::string> residual_path, runtime, start;
   std::string start_policy;           // a policy file
   std::string latency_table;          // a file, or a digest

@@ -23,6 +23,7 @@ absl::Status RunTrain(const TrainArgs& args);
 absl::Status RunFinetune(const TrainArgs& args);
 absl::Status RunDataPack(const DataPackArgs& args);
 absl::Status RunLutBuild(const LutBuildArgs& args);
+absl::Status RunLutSimulate(const LutSimulateArgs& args);
 absl::Status RunServe(const ServeArgs& args);
 absl::Status RunWorkerProcess(const WorkerArgs& args);
 

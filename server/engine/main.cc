@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
                                                              .finetune = amc::RunFinetune,
                                                              .data_pack = amc::RunDataPack,
                                                              .lut_build = amc::RunLutBuild,
+                                                             .lut_simulate = amc::RunLutSimulate,
                                                              .serve = amc::RunServe,
                                                              .worker = amc::RunWorkerProcess});
   commands.push_back({"check-device", "Say whether there is such a device here",

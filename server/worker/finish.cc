@@ -114,7 +114,7 @@ absl::StatusOr<v1::JobResult> FinishJob(const v1::JobSpec& spec, const Policy& p
   AMC_ASSIGN_OR_RETURN(const Measurement measurement,
                        StrongOrAsRanked(*work.evaluator, policy, network));
   v1::JobResult result;
-  result.set_recalibrated(work.evaluator->pruner().recalibrated());
+  result.set_recalibrated(work.evaluator->recalibrated());
   if (cancelled()) return absl::CancelledError("the lease is lost");
 
   std::vector<float> logits;

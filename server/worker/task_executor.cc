@@ -104,7 +104,7 @@ absl::StatusOr<v1::TaskResult> TaskExecutor::Execute(const v1::Lease& lease,
     if (lease.kind() == v1::TASK_KIND_EVALUATE) {
       if (evaluation.reconstruction() == v1::RECONSTRUCTION_FAST ||
           evaluation.reconstruction() == v1::RECONSTRUCTION_SAMPLED) {
-        AMC_RETURN_IF_ERROR(evaluator.pruner().Prepare(
+        AMC_RETURN_IF_ERROR(evaluator.Prepare(
             [&](int64_t done, int64_t total) { progress("normal equations", done, total); }));
       }
       AMC_RETURN_IF_ERROR(CheckCancelled(cancelled));

@@ -72,7 +72,7 @@ class InterruptionTest : public ::testing::TestWithParam<Reconstruction> {
         {MakePolicy(evaluator.grouping(), kept)}, GetParam(), &outcome.network);
     if (!measurement.ok()) return measurement.status();
     outcome.measurement = *measurement;
-    outcome.recalibrated = evaluator.pruner().recalibrated();
+    outcome.recalibrated = evaluator.recalibrated();
     return outcome;
   }
 

@@ -171,7 +171,7 @@ TEST_F(WorkerTest, ResultsSayWhetherTheWinnerWasRecalibrated) {
     const auto evaluator = *LocalEvaluator::Create(graph, *pack, ToEvaluatorOptions(job.spec()));
     ASSERT_TRUE(
         evaluator->EvaluateOne({FromProto(best.episode().policy())}, Reconstruction::kStrong).ok());
-    EXPECT_EQ(best.result().recalibrated(), evaluator->pruner().recalibrated());
+    EXPECT_EQ(best.result().recalibrated(), evaluator->recalibrated());
     if (images == 0) {
       EXPECT_FALSE(best.result().recalibrated());
     }
