@@ -15,15 +15,9 @@ namespace {
 
 const std::vector<const Backend*>& All() {
   static const auto* const all = new std::vector<const Backend*>{
-      &CsrBackend(),
-      &CscBackend(),
-      &BsrBackend(),
-      &Nvidia24Backend(),
-      &EieBackend(),
-      &CambriconXBackend(),
-      &CnvlutinBackend(),
-      &TorchSparseBackend(),
-      &XnnpackBackend(),
+      &CsrBackend(),      &CscBackend(),         &BsrBackend(),
+      &Nvidia24Backend(), &EieBackend(),         &CambriconXBackend(),
+      &CnvlutinBackend(), &TorchSparseBackend(), &XnnpackBackend(),
   };
   return *all;
 }
