@@ -38,11 +38,11 @@ Graph SparseNetwork() {
   const std::vector<LayerWeights> layers = ListLayerWeights(graph).value();
   LayerWeights two_of_four = layers[1];
   for (size_t i = 0; i < two_of_four.values.size(); ++i) {
-    if (i / 9 % 4 < 2) two_of_four.values[i] = 0;
+    if ((i / 9 % 4 < 2) == (i % 9 % 2 == 0)) two_of_four.values[i] = 0;
   }
   LayerWeights kernels = layers[2];
   for (size_t i = 0; i < kernels.values.size(); ++i) {
-    if (i / 9 % 3 != 0) kernels.values[i] = 0;
+    if (i / 9 % 3 == 0) kernels.values[i] = 0;  // up to 3 of 4 stay
   }
   graph = WithWeights(std::move(graph), two_of_four).value();
   return WithWeights(std::move(graph), kernels).value();
@@ -157,23 +157,25 @@ TEST_F(PackageTest, OverwritesNothing) {
 }
 
 TEST_F(PackageTest, EveryFileThatChangesIsNamedWithThePlace) {
-  for (const v1::PackageFile& file : manifest_.files()) {
-    const std::string bytes = Read(file.path());
+  std::vector<std::string> names = {kModelFile, kWeightsFile, kInputFile, kExpectedFile};
+  for (const v1::LayerBackend& backend : manifest_.layers(1).backends()) {
+    if (backend.eligible()) names.push_back(backend.file());
+  }
+  for (const std::string& name : names) {
+    const std::string bytes = Read(name);
     std::string changed = bytes;
     changed[bytes.size() / 2] = static_cast<char>(changed[bytes.size() / 2] ^ 4);
-    Write(file.path(), changed);
+    Write(name, changed);
     const size_t block = bytes.size() / 2 / kPackageBlock * kPackageBlock;
-    EXPECT_THAT(Faults(), HasSubstr(absl::StrCat(file.path(), ": bytes ", block, " to ")))
-        << file.path();
-    Write(file.path(), bytes.substr(0, bytes.size() - 1));
+    EXPECT_THAT(Faults(), HasSubstr(absl::StrCat(name, ": bytes ", block, " to "))) << name;
+    Write(name, bytes.substr(0, bytes.size() - 1));
     EXPECT_EQ(Faults(),
-              absl::StrCat(file.path(), ": ends at byte ", bytes.size() - 1, " of ", bytes.size()));
-    Write(file.path(), bytes + "x");
-    EXPECT_EQ(Faults(),
-              absl::StrCat(file.path(), ": goes on after byte ", bytes.size(), ", for 1 more"));
-    fs::remove(Path(file.path()));
-    EXPECT_EQ(Faults(), absl::StrCat(file.path(), ": is missing, or no plain file"));
-    Write(file.path(), bytes);
+              absl::StrCat(name, ": ends at byte ", bytes.size() - 1, " of ", bytes.size()));
+    Write(name, bytes + "x");
+    EXPECT_EQ(Faults(), absl::StrCat(name, ": goes on after byte ", bytes.size(), ", for 1 more"));
+    fs::remove(Path(name));
+    EXPECT_EQ(Faults(), absl::StrCat(name, ": is missing, or no plain file"));
+    Write(name, bytes);
   }
   EXPECT_TRUE(Check().ok());
 }
@@ -237,7 +239,7 @@ TEST_F(PackageTest, WhatWasForgedDoesNotMatchTheNetwork) {
 TEST_F(PackageTest, ForgedBytesAnywhereAreFaultsOrHarmlessButNeverACrash) {
   Rng rng(7);
   const std::string sums = Read(kSumsFile), manifest = Read(kManifestFile);
-  for (int trial = 0; trial < 60; ++trial) {
+  for (int trial = 0; trial < 20; ++trial) {
     const v1::PackageFile& file =
         manifest_.files(static_cast<int>(rng.Below(static_cast<uint64_t>(manifest_.files_size()))));
     const std::string bytes = Read(file.path());
