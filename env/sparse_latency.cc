@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
@@ -13,6 +14,8 @@
 
 namespace amc {
 namespace {
+
+constexpr double kNoTime = 1e-3;  // microseconds: tables have no times of 0
 
 // What is kept at `points` densities, ascending, the whole group last: steps by equal ratios, as
 // costs bend where little is left, on multiples of the group's cells.
@@ -39,19 +42,19 @@ absl::StatusOr<double> Microseconds(const Backend& backend, const LayerWeights& 
     return absl::InvalidArgumentError(
         absl::StrCat("backend ", backend.name(), " has no cycle model to simulate"));
   }
-  // A layer that has nothing to do still is there: tables have no times of 0.
-  return std::max(cost->microseconds, 1e-3);
+  return std::max(cost->microseconds, kNoTime);
 }
 
 }  // namespace
 
 absl::StatusOr<LatencyTable> SimulateTable(
-    const Graph& graph, const Backend& backend, const SparseSpace& space,
-    const std::map<NodeId, std::vector<float>>& inputs, int64_t points,
+    const Graph& graph, const Backend& backend, const SimulateOptions& options,
+    const std::map<NodeId, std::vector<float>>& inputs,
     const std::function<void(int64_t done, int64_t total)>& progress) {
-  if (points < 2) {
-    return absl::InvalidArgumentError(absl::StrCat(points, " points, want 2 at least"));
+  if (options.points < 2) {
+    return absl::InvalidArgumentError(absl::StrCat(options.points, " points, want 2 at least"));
   }
+  const SparseSpace& space = options.space;
   AMC_ASSIGN_OR_RETURN(const std::vector<LayerWeights> layers, ListLayerWeights(graph));
   AMC_ASSIGN_OR_RETURN(const Grouping grouping, WeightGroups(graph, space));
   const std::vector<KernelPattern> patterns = FrequentPatterns(layers, space.options.patterns);
@@ -70,13 +73,20 @@ absl::StatusOr<LatencyTable> SimulateTable(
     }
     const LayerInput input{found->second};
     const int g = grouping.FindGroup(layer.name);
+    if (options.linear_only && layer.form == LayerForm::kConv) {
+      const auto [kind, whole] =
+          g < 0 ? std::pair(Granularity::kChannel, int64_t{1})
+                : std::pair(space.granularity, grouping.groups[static_cast<size_t>(g)].channels);
+      table.rows.push_back({SparseKind(kind, layer.name), whole, whole, kNoTime, 0});
+      continue;
+    }
     if (g < 0) {
       AMC_ASSIGN_OR_RETURN(const double us, Microseconds(backend, layer, input));
       table.rows.push_back({SparseKind(Granularity::kChannel, layer.name), 1, 1, us, 0});
       continue;
     }
     const PruneGroup& group = grouping.groups[static_cast<size_t>(g)];
-    for (const int64_t kept : Grid(group, points)) {
+    for (const int64_t kept : Grid(group, options.points)) {
       const SparseDecision decision{.target = layer.name,
                                     .granularity = group.granularity,
                                     .kept = kept,

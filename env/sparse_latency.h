@@ -20,13 +20,18 @@
 
 namespace amc {
 
-// `inputs` has what each layer reads of one image (env/exec/layer_inputs.h). `points` densities are
-// simulated of every layer, at least 2. InvalidArgument if the backend has no cycle model or a
-// layer has no input; FailedPrecondition names a layer that it can run at no density; errors of
-// WeightGroups and SelectWeights.
+struct SimulateOptions {
+  SparseSpace space = {};
+  int64_t points = 16;       // densities of every layer, at least 2
+  bool linear_only = false;  // convolutions run elsewhere, and take next to no time
+};
+
+// `inputs` has what each layer reads of one image (env/exec/layer_inputs.h). InvalidArgument if the
+// backend has no cycle model or a layer has no input; FailedPrecondition names a layer that it can
+// run at no density; errors of WeightGroups and SelectWeights.
 absl::StatusOr<LatencyTable> SimulateTable(
-    const Graph& graph, const Backend& backend, const SparseSpace& space,
-    const std::map<NodeId, std::vector<float>>& inputs, int64_t points,
+    const Graph& graph, const Backend& backend, const SimulateOptions& options,
+    const std::map<NodeId, std::vector<float>>& inputs,
     const std::function<void(int64_t done, int64_t total)>& progress);
 
 }  // namespace amc

@@ -93,6 +93,7 @@ struct LutSimulateArgs {
   std::string model, output, data, backend;
   std::string sparsity = "element";
   int64_t points = 16;
+  bool linear = false;  // linear layers alone
   bool json = false;
 };
 

@@ -258,6 +258,8 @@ void AddLutSimulate(CLI::App& app, LutSimulateArgs& args) {
          "Which weights go together: element, vector, kernel, pattern, block, or N:M as 2:4")
       ->check(SparsityCheck())
       ->capture_default_str();
+  app.add_flag("--linear", args.linear,
+               "Only linear layers run there, as on EIE; convolutions take next to no time");
   app.add_option("--points", args.points, "Densities of every layer that are simulated")
       ->check(WholeBetween(2, 256))
       ->capture_default_str();

@@ -50,15 +50,17 @@ absl::Status RunLutSimulate(const LutSimulateArgs& args) {
     return UsageError(absl::StrCat("--backend: ", std::string(backend.status().message())));
   }
   AMC_ASSIGN_OR_RETURN(const SparsityText sparsity, ParseSparsity(args.sparsity));
-  const SparseSpace space = {.granularity = sparsity.granularity, .n = sparsity.n, .m = sparsity.m};
+  const SimulateOptions options = {
+      .space = {.granularity = sparsity.granularity, .n = sparsity.n, .m = sparsity.m},
+      .points = args.points,
+      .linear_only = args.linear};
   AMC_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(args.model));
   const absl::StatusOr<Graph> graph = ImportOnnx(bytes);
   AMC_RETURN_IF_ERROR(Annotate(graph.status(), args.model));
   AMC_ASSIGN_OR_RETURN(const auto inputs, InputsOf(*graph, args, exec));
   ProgressLine line;
-  AMC_ASSIGN_OR_RETURN(LatencyTable table,
-                       SimulateTable(*graph, **backend, space, inputs, args.points,
-                                     ShowProgress(line, "simulating layer")));
+  AMC_ASSIGN_OR_RETURN(LatencyTable table, SimulateTable(*graph, **backend, options, inputs,
+                                                         ShowProgress(line, "simulating layer")));
   line.Finish();
   table.date = absl::FormatTime("%Y-%m-%d", absl::Now(), absl::UTCTimeZone());
   AMC_RETURN_IF_ERROR(WriteFileAtomically(args.output, WriteLatencyCsv(table)));
