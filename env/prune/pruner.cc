@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "env/cost/cost_model.h"
@@ -17,7 +16,6 @@
 #include "env/exec/prefix_cache.h"
 #include "env/prune/criterion.h"
 #include "env/prune/layers.h"
-#include "env/prune/limits.h"
 #include "env/prune/recalibration.h"
 #include "env/prune/strong_reconstruction.h"
 #include "env/prune/torch_activations.h"
