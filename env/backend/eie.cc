@@ -71,6 +71,8 @@ class Eie final : public Backend {
                                          int64_t vectors) const override {
     AMC_ASSIGN_OR_RETURN(const EieMatrix matrix, ParseEie(file));
     AMC_RETURN_IF_ERROR(CheckPackedInputs(inputs.size(), matrix.columns, vectors));
+    // A few bytes can claim any number of rows.
+    if (vectors > 0) AMC_RETURN_IF_ERROR(CheckPackedSize(matrix.rows, vectors));
     return MultiplyEie(matrix, inputs, vectors);
   }
 

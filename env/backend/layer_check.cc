@@ -101,6 +101,8 @@ bool IsTwoOfFour(const LayerWeights& layer) {
 
 absl::Status CheckLayerFile(const Backend& backend, const LayerWeights& layer,
                             absl::string_view file) {
+  // A grouped layer's matrix may be far larger than its weights: this refuses it before it is made.
+  AMC_RETURN_IF_ERROR(backend.CheckEligible(layer));
   AMC_ASSIGN_OR_RETURN(const DenseMatrix read, backend.Read(file));
   AMC_RETURN_IF_ERROR(CheckValues(backend, layer, read));
   return CheckRun(backend, file, read);

@@ -13,6 +13,7 @@
 #include "env/backend/eie_cycles.h"
 #include "env/backend/eie_matrix.h"
 #include "env/backend/fixed_point.h"
+#include "env/backend/packed_file.h"
 #include "tests/env/backend/simulated_layers.h"
 
 namespace amc {
@@ -272,6 +273,16 @@ TEST(EieTest, ReaderNamesWhatIsWrong) {
   EXPECT_THAT(message(60, 0x10), HasSubstr("entry 0 pads with z = 1, want 15"));
   EXPECT_THAT(ParseEie(file.substr(0, 60)).status().message(),
               HasSubstr("byte 60: 0 bytes are left, want 2"));
+}
+
+// 16 KiB that claim 2^28 rows must not make Run allocate more.
+TEST(EieTest, BoundsWhatAFileClaims) {
+  EieMatrix matrix{kMaxPackedValues, 1, 4097};
+  matrix.tables.assign(4097, {{0, 0}, {}});
+  const std::string file = SerializeEie(matrix);
+  ASSERT_TRUE(ParseEie(file).ok());
+  EXPECT_EQ(EieBackend().Run(file, std::vector<float>(1000), 1000).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST(EieTest, ReaderTakesAnyBytes) {

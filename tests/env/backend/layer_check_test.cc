@@ -49,5 +49,18 @@ TEST(LayerCheckTest, FindsWhatIsNotTheNetworks) {
               HasSubstr("holds a matrix of 2 x 8, the network one of 1 x 8"));
 }
 
+// Of a depthwise convolution with few weights and a matrix of 1 GiB.
+TEST(LayerCheckTest, MakesNoMatrixThatTheBackendRefuses) {
+  const Backend& csr = **FindBackend("csr");
+  const std::string file = csr.Write(Layer(std::vector<float>(16, 1))).value();
+  LayerWeights layer = Layer(std::vector<float>(16385, 1));
+  layer.outputs = layer.conv.groups = 16385;
+  layer.channels = 1;
+  layer.conv.kernel = {1, 1};
+  const absl::Status status = CheckLayerFile(csr, layer, file);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("16385 x 16385"));
+}
+
 }  // namespace
 }  // namespace amc
