@@ -155,6 +155,7 @@ class Arranger {
       if (!stripes_of_[p].empty()) sets[stripes_of_[p]].push_back(static_cast<int32_t>(p));
     }
     std::vector<std::vector<int32_t>> listed;
+    listed.reserve(sets.size());
     for (auto& [stripes, positions] : sets) listed.push_back(std::move(positions));
     return listed;
   }

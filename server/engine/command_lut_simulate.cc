@@ -37,6 +37,7 @@ absl::StatusOr<std::map<NodeId, std::vector<float>>> InputsOf(const Graph& graph
   AMC_ASSIGN_OR_RETURN(const TestImages images, MakeTestImages(graph, pack.get(), 1));
   AMC_ASSIGN_OR_RETURN(const std::vector<LayerWeights> layers, ListLayerWeights(graph));
   std::vector<NodeId> nodes;
+  nodes.reserve(layers.size());
   for (const LayerWeights& layer : layers) nodes.push_back(layer.node);
   return LayerInputs(graph, nodes, images.values, exec);
 }

@@ -139,6 +139,7 @@ class PackageWriter {
   absl::StatusOr<std::map<NodeId, std::vector<float>>> InputsOf(
       const std::vector<LayerWeights>& layers) {
     std::vector<NodeId> nodes;
+    nodes.reserve(layers.size());
     for (const LayerWeights& layer : layers) nodes.push_back(layer.node);
     const size_t size = images_.values.size() / static_cast<size_t>(images_.count());
     return LayerInputs(graph_, nodes, absl::MakeConstSpan(images_.values).subspan(0, size),
