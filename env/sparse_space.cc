@@ -75,9 +75,10 @@ SparseDecision DecisionOf(const PruneGroup& group, int64_t kept) {
 // Rows of a table by kind, ascending in what is kept.
 using RowsOfKind = std::map<std::string, std::vector<const LatencyRow*>>;
 
-// Nanoseconds for 0, 1, ... shares of `rows`; below the smallest point that one's.
+// Nanoseconds for 0, 1, ... shares of `rows`, at most `most`; below the smallest point that one's.
 absl::StatusOr<std::vector<int64_t>> Interpolate(const std::vector<const LatencyRow*>& rows,
-                                                 const std::string& kind, int64_t shares) {
+                                                 const std::string& kind, int64_t shares,
+                                                 double most) {
   if (rows.back()->in != shares) {
     return absl::OutOfRangeError(absl::StrCat("latency table: layer ", kind,
                                               ": the whole layer is ", rows.back()->in,
@@ -94,7 +95,7 @@ absl::StatusOr<std::vector<int64_t>> Interpolate(const std::vector<const Latency
           static_cast<double>(kept - a.in) / static_cast<double>(rows[high]->in - a.in);
       us = a.median_us + weight * (us - a.median_us);
     }
-    times[static_cast<size_t>(kept)] = static_cast<int64_t>(std::ceil(us * 1000));
+    times[static_cast<size_t>(kept)] = static_cast<int64_t>(std::ceil(std::min(us * 1000, most)));
   }
   return times;
 }
@@ -174,6 +175,8 @@ absl::StatusOr<std::unique_ptr<CostFunction>> SimulatedCost(const Graph& graph,
   RowsOfKind rows;
   for (const LatencyRow& row : sorted.rows) rows[row.layer].push_back(&row);
   AMC_ASSIGN_OR_RETURN(const std::vector<LayerWeights> layers, ListLayerShapes(graph));
+  // Whatever a table says, all layers together stay within 64 bits.
+  const double most = 0x1p62 / static_cast<double>(std::max<size_t>(layers.size(), 1));
   int64_t constant = 0;
   std::vector<std::vector<int64_t>> tables(grouping.groups.size());
   std::vector<std::string> missing;
@@ -187,8 +190,9 @@ absl::StatusOr<std::unique_ptr<CostFunction>> SimulatedCost(const Graph& graph,
       missing.push_back(kind);
       continue;
     }
-    const int64_t shares = group == nullptr ? found->second.back()->in : group->channels;
-    AMC_ASSIGN_OR_RETURN(std::vector<int64_t> times, Interpolate(found->second, kind, shares));
+    const int64_t shares = group == nullptr ? 1 : group->channels;
+    AMC_ASSIGN_OR_RETURN(std::vector<int64_t> times,
+                         Interpolate(found->second, kind, shares, most));
     if (group == nullptr) {
       constant += times.back();
     } else {

@@ -150,5 +150,27 @@ TEST(SparseSpaceTest, SimulatedTimesAreInterpolatedAndSummed) {
               HasSubstr("lacks 1 of 20 layers: sparse nm fc.weight"));
 }
 
+// A table is a file from anyone.
+TEST(SparseSpaceTest, SimulatedTimesStayWithin64Bits) {
+  const Graph graph = Network();
+  const Grouping grouping = WeightGroups(graph, {.granularity = Granularity::kNM}).value();
+  LatencyTable table;
+  table.setting = {.device = "simulated", .runtime = "x", .version = "1"};
+  for (const LayerWeights& layer : LayersOf(graph)) {
+    const bool whole = grouping.FindGroup(layer.name) < 0;
+    table.rows.push_back({SparseKind(whole ? Granularity::kChannel : Granularity::kNM, layer.name),
+                          whole ? 1 : 4, 1, 1e308, 0});
+  }
+  const auto cost = SimulatedCost(graph, grouping, table);
+  ASSERT_TRUE(cost.ok()) << cost.status();
+  const int64_t sum = (*cost)->Evaluate(std::vector<int64_t>(19, 4));
+  EXPECT_NEAR(static_cast<double>(sum), 0x1p62, 1e6);
+  for (LatencyRow& row : table.rows) {
+    if (row.in == 1) row.in = int64_t{1} << 60;
+  }
+  EXPECT_THAT(SimulatedCost(graph, grouping, table).status().message(),
+              HasSubstr("the whole layer is 1152921504606846976 there, want 1"));
+}
+
 }  // namespace
 }  // namespace amc
