@@ -40,8 +40,6 @@ class MagnitudeSparsifier : public Sparsifier {
                                          bool reconstruct, const Progress& progress) override;
 
  private:
-  using Masks = std::map<TensorId, const SparseMask*>;
-
   absl::Status Fit(const Layer& layer, const FeatureMoments& moments, const SparseMask& mask,
                    Graph& graph) const;
   absl::StatusOr<Graph> Reconstruct(Graph masked, const std::vector<SparseLayer>& sparse,
