@@ -49,7 +49,10 @@ std::vector<ProbePoint> PointsOf(const Lattice& lattice, int64_t ratios) {
 }
 
 // What a candidate at the budget costs of the original's resource; stands for its share of MACs.
+// Zeros within weights are multiplied like any other value.
 double BudgetShare(const Environment& env) {
+  const CostModel& costs = env.cost_model();
+  if (costs.Evaluate(env.lattice().Minimum()) == costs.Evaluate(env.lattice().Maximum())) return 1;
   const int64_t whole = env.cost().Evaluate(env.lattice().Maximum());
   return static_cast<double>(std::min(env.budget(), whole)) / static_cast<double>(whole);
 }

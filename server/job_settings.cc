@@ -48,8 +48,13 @@ namespace {
 
 // Images that reconstruction and fine-tuning forward every candidate for, as Measurement::work
 // counts them: backward twice.
-int64_t OverheadImages(const v1::EvaluationSpec& evaluation) {
+int64_t OverheadImages(const v1::JobSpec& spec) {
+  const v1::EvaluationSpec& evaluation = spec.evaluation();
   int64_t images = 3 * DistillOptions().batch_size * evaluation.finetune_steps();
+  if (spec.space().has_sparsity()) {  // fitted from what is kept of the original
+    const bool refits = evaluation.reconstruction() != v1::RECONSTRUCTION_NONE;
+    return refits ? evaluation.recalibration_images() : 0;
+  }
   switch (evaluation.reconstruction()) {
     case v1::RECONSTRUCTION_FAST:
       return images + evaluation.recalibration_images();
@@ -89,7 +94,7 @@ SearchOptions ToSearchOptions(const v1::JobSpec& spec, int64_t reward_images) {
                                      .screening_images = search.evolution().screening_images()};
   options.agent_options.netadapt = {.step = search.netadapt().step(),
                                     .decay = search.netadapt().decay()};
-  options.agent_options.overhead_images = OverheadImages(spec.evaluation());
+  options.agent_options.overhead_images = OverheadImages(spec);
   options.episodes = search.episodes();
   options.parallel_episodes = search.parallel_episodes();
   options.reward.metric = static_cast<QualityMetric>(search.metric());
