@@ -259,6 +259,23 @@ absl::StatusOr<Graph> BuildVggSmall(absl::string_view name, const ZooOptions& op
   return b.Finish();
 }
 
+// Few convolutions and three linear layers that hold nearly all weights, as AlexNet's do.
+absl::StatusOr<Graph> BuildVggFc(absl::string_view name, const ZooOptions& options) {
+  Builder b(name, options);
+  for (int stage = 0; stage < 3; ++stage) {
+    const std::string label = absl::StrCat("conv", stage + 1);
+    b.ConvNormRelu(label, absl::StrCat(label, ".bn"), 16 << stage, 3, 1, 1);
+    b.MaxPool(absl::StrCat("pool", stage + 1), 2, 2);
+  }
+  b.Flatten();
+  b.Linear("fc1", 1024);
+  b.Relu("fc1.relu");
+  b.Linear("fc2", 512);
+  b.Relu("fc2.relu");
+  b.Linear("fc3", options.classes);
+  return b.Finish();
+}
+
 // Howard et al. 2017, width 1. Inputs below 64 pixels keep the stem's resolution, as is usual on
 // CIFAR.
 absl::StatusOr<Graph> BuildMobileNetV1(absl::string_view name, const ZooOptions& options) {
@@ -350,8 +367,8 @@ const std::vector<ZooEntry>& Zoo() {
   static const auto* const zoo = new std::vector<ZooEntry>{
       {"resnet20", 4, resnet(3, true)},      {"resnet56", 4, resnet(9, true)},
       {"plain20", 4, resnet(3, false)},      {"vgg16", 32, BuildVgg16},
-      {"vgg-small", 8, BuildVggSmall},       {"mobilenetv1", 16, BuildMobileNetV1},
-      {"mobilenetv2", 16, BuildMobileNetV2},
+      {"vgg-small", 8, BuildVggSmall},       {"vgg-fc", 8, BuildVggFc},
+      {"mobilenetv1", 16, BuildMobileNetV1}, {"mobilenetv2", 16, BuildMobileNetV2},
   };
   return *zoo;
 }

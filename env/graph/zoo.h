@@ -20,8 +20,8 @@ struct ZooOptions {
 };
 
 // Names that BuildNetwork takes: resnet20, resnet56 (He et al. 2016, section 4.2, zero-padded
-// shortcuts), plain20 (the same without shortcuts), vgg16, vgg-small, mobilenetv1, mobilenetv2
-// (width 1).
+// shortcuts), plain20 (the same without shortcuts), vgg16, vgg-small, vgg-fc, mobilenetv1,
+// mobilenetv2 (width 1).
 std::vector<std::string> ZooNames();
 
 // Opset 13, input "input" N x C x H x W, output "logits" N x classes. InvalidArgument for an
