@@ -1,6 +1,8 @@
 #include "env/backend/codebook.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <utility>
 
@@ -13,12 +15,51 @@ namespace {
 // Every step lowers the error, so that the algorithm ends; this many are never seen.
 constexpr int kMaxSteps = 100000;
 
-std::vector<double> StartCentroids(absl::Span<const float> sorted, absl::Span<const float> distinct,
-                                   size_t clusters, const CodebookOptions& options) {
+// Ascending; finite values. Three passes that sort by 11 bits each: layers have up to 10^8 weights,
+// for which comparing takes several times as long.
+void SortFloats(std::vector<float>& values) {
+  constexpr int kDigitBits = 11;
+  constexpr uint32_t kSign = uint32_t{1} << 31;
+  // Unsigned integers in the floats' order.
+  std::vector<uint32_t> keys(values.size()), sorted(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto bits = std::bit_cast<uint32_t>(values[i]);
+    keys[i] = (bits & kSign) != 0 ? ~bits : bits | kSign;
+  }
+  for (int shift = 0; shift < 32; shift += kDigitBits) {
+    const auto digit = [&](uint32_t key) { return key >> shift & ((1 << kDigitBits) - 1); };
+    std::array<size_t, 1 << kDigitBits> ends = {};
+    for (const uint32_t key : keys) ++ends[digit(key)];
+    size_t end = 0;
+    for (size_t& place : ends) end += std::exchange(place, end);
+    for (const uint32_t key : keys) sorted[ends[digit(key)]++] = key;
+    keys.swap(sorted);
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint32_t key = keys[i];
+    values[i] = std::bit_cast<float>((key & kSign) != 0 ? key & ~kSign : ~key);
+  }
+}
+
+// The first `most` different ones of `sorted`, or fewer.
+std::vector<float> Distinct(absl::Span<const float> sorted, size_t most) {
+  std::vector<float> distinct;
+  for (const float value : sorted) {
+    if (!distinct.empty() && distinct.back() == value) continue;
+    if (distinct.size() == most) break;
+    distinct.push_back(value);
+  }
+  return distinct;
+}
+
+std::vector<double> StartCentroids(absl::Span<const float> sorted, size_t clusters,
+                                   const CodebookOptions& options) {
   std::vector<double> centroids;
   const double low = sorted.front(), high = sorted.back();
+  std::vector<float> distinct;
   std::vector<int64_t> drawn;
   if (options.start == CodebookStart::kRandom) {
+    distinct = Distinct(sorted, sorted.size());
     drawn = Rng(options.seed).Permutation(static_cast<int64_t>(distinct.size()));
   }
   for (size_t i = 0; i < clusters; ++i) {
@@ -120,17 +161,16 @@ absl::StatusOr<Codebook> ShareWeights(absl::Span<const float> weights,
     }
     if (weight != 0) sorted.push_back(weight);
   }
-  std::sort(sorted.begin(), sorted.end());
-  std::vector<float> distinct = sorted;
-  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  SortFloats(sorted);
 
   const size_t clusters = (size_t{1} << options.bits) - 1;
+  const std::vector<float> distinct = Distinct(sorted, clusters + 1);
   Codebook codebook;
   if (distinct.size() <= clusters) {
     codebook.values.insert(codebook.values.end(), distinct.begin(), distinct.end());
   } else {
     const std::vector<double> centroids =
-        Clustering(sorted).Refine(StartCentroids(sorted, distinct, clusters, options));
+        Clustering(sorted).Refine(StartCentroids(sorted, clusters, options));
     for (const double centroid : centroids) {
       codebook.values.push_back(static_cast<float>(centroid));
     }

@@ -65,6 +65,10 @@ absl::Status CheckRow(absl::Span<const int64_t> crow, absl::Span<const int64_t> 
 
 CsrMatrix ToCsr(const DenseMatrix& matrix, Pair block) {
   CsrMatrix result{matrix.rows, matrix.columns, block};
+  const auto kept = static_cast<size_t>(std::count_if(matrix.values.begin(), matrix.values.end(),
+                                                      [](float value) { return value != 0; }));
+  result.col.reserve(kept);  // or fewer, where blocks are larger
+  result.values.reserve(kept);
   for (int64_t row = 0; row < result.block_rows(); ++row) {
     for (int64_t column = 0; column < result.block_columns(); ++column) {
       if (!HasValue(matrix, block, row, column)) continue;
@@ -90,8 +94,16 @@ DenseMatrix ToDense(const CsrMatrix& matrix) {
 DenseMatrix Transposed(const DenseMatrix& matrix) {
   DenseMatrix result{matrix.columns, matrix.rows};
   result.values.resize(matrix.values.size());
-  for (int64_t r = 0; r < matrix.rows; ++r) {
-    for (int64_t c = 0; c < matrix.columns; ++c) result.at(c, r) = matrix.at(r, c);
+  // By squares, of which the cache holds both sides.
+  constexpr int64_t kEdge = 32;
+  for (int64_t first = 0; first < matrix.rows; first += kEdge) {
+    const int64_t end = std::min(first + kEdge, matrix.rows);
+    for (int64_t left = 0; left < matrix.columns; left += kEdge) {
+      const int64_t right = std::min(left + kEdge, matrix.columns);
+      for (int64_t c = left; c < right; ++c) {
+        for (int64_t r = first; r < end; ++r) result.at(c, r) = matrix.at(r, c);
+      }
+    }
   }
   return result;
 }

@@ -16,6 +16,9 @@ namespace amc {
 
 inline constexpr int kMaxFractionBits = 30;
 
+// 1 with these fraction bits, as an integer: exact as a float too.
+constexpr int32_t FixedPointOne(int fraction_bits) { return int32_t{1} << fraction_bits; }
+
 // The most fraction bits, 0 to kMaxFractionBits, with which all values fit; 15 if all are zero.
 // FailedPrecondition if one is not finite or rounds to more than 32767.
 absl::StatusOr<int> FractionBits(absl::Span<const float> values);
@@ -29,7 +32,7 @@ inline double RoundingError(int fraction_bits) { return std::ldexp(0.5, -fractio
 
 // Exact.
 inline float FromFixed(int16_t value, int fraction_bits) {
-  return std::ldexp(static_cast<float>(value), -fraction_bits);
+  return static_cast<float>(value) / static_cast<float>(FixedPointOne(fraction_bits));
 }
 
 }  // namespace amc

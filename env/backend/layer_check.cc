@@ -16,15 +16,15 @@ namespace {
 constexpr int64_t kVectors = 3;
 constexpr double kRunTolerance = 1e-5;  // of the sum of the products' magnitudes
 
-absl::Status CheckValues(const Backend& backend, const LayerWeights& layer,
-                         const DenseMatrix& read) {
+// Within `tolerance`.
+absl::Status CheckValues(const Backend& backend, const LayerWeights& layer, const DenseMatrix& read,
+                         double tolerance) {
   AMC_ASSIGN_OR_RETURN(const DenseMatrix wanted, ToMatrix(layer, backend.column_order()));
   if (read.rows != wanted.rows || read.columns != wanted.columns) {
     return absl::DataLossError(absl::StrCat("holds a matrix of ", read.rows, " x ", read.columns,
                                             ", the network one of ", wanted.rows, " x ",
                                             wanted.columns));
   }
-  AMC_ASSIGN_OR_RETURN(const double tolerance, backend.Tolerance(layer));
   for (int64_t row = 0; row < wanted.rows; ++row) {
     for (int64_t column = 0; column < wanted.columns; ++column) {
       const double a = wanted.at(row, column), b = read.at(row, column);
@@ -50,7 +50,6 @@ absl::Status CheckRun(const Backend& backend, absl::string_view file, const Dens
     double sums[kVectors] = {}, magnitudes[kVectors] = {};
     for (int64_t column = 0; column < read.columns; ++column) {
       const double weight = read.at(row, column);
-      if (weight == 0) continue;
       for (int64_t v = 0; v < kVectors; ++v) {
         const double product = weight * inputs[static_cast<size_t>(column * kVectors + v)];
         sums[v] += product;
@@ -99,13 +98,15 @@ bool IsTwoOfFour(const LayerWeights& layer) {
 
 }  // namespace
 
-absl::Status CheckLayerFile(const Backend& backend, const LayerWeights& layer,
-                            absl::string_view file) {
+absl::StatusOr<double> CheckLayerFile(const Backend& backend, const LayerWeights& layer,
+                                      absl::string_view file) {
   // A grouped layer's matrix may be far larger than its weights: this refuses it before it is made.
   AMC_RETURN_IF_ERROR(backend.CheckEligible(layer));
   AMC_ASSIGN_OR_RETURN(const DenseMatrix read, backend.Read(file));
-  AMC_RETURN_IF_ERROR(CheckValues(backend, layer, read));
-  return CheckRun(backend, file, read);
+  AMC_ASSIGN_OR_RETURN(const double tolerance, backend.Tolerance(layer));
+  AMC_RETURN_IF_ERROR(CheckValues(backend, layer, read, tolerance));
+  AMC_RETURN_IF_ERROR(CheckRun(backend, file, read));
+  return tolerance;
 }
 
 std::string ZeroPattern(const LayerWeights& layer) {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "env/backend/backend.h"
 #include "env/graph/layer_weights.h"
@@ -12,9 +12,9 @@ namespace amc {
 
 // Reads the file, compares it with the layer's weights, within the backend's tolerance, and runs it
 // on a few random vectors against a dense product of what was read. DataLoss says where they
-// differ; errors of Read, Run and Tolerance.
-absl::Status CheckLayerFile(const Backend& backend, const LayerWeights& layer,
-                            absl::string_view file);
+// differ; errors of Read, Run and Tolerance. Gives that tolerance.
+absl::StatusOr<double> CheckLayerFile(const Backend& backend, const LayerWeights& layer,
+                                      absl::string_view file);
 
 // The coarsest of these that the zeros keep to: "dense" (there are none), "kernel" (whole kernels
 // of one output and one input), "2:4" (at most 2 of 4 neighbouring input channels at a kernel

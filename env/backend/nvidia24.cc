@@ -43,6 +43,8 @@ absl::Status CheckGroups(const DenseMatrix& matrix, const LayerWeights& layer) {
 
 TwoOfFour Compress(const DenseMatrix& matrix) {
   TwoOfFour result{matrix.rows, matrix.columns};
+  result.values.reserve(matrix.values.size() / 2);
+  result.nibbles.reserve(matrix.values.size() / 4);
   for (int64_t i = 0; i < matrix.rows * matrix.columns; i += 4) {
     const int64_t row = i / matrix.columns, column = i % matrix.columns;
     result.nibbles.push_back(*NibbleOf(MaskOf(matrix, row, column)));
@@ -152,11 +154,8 @@ class Nvidia24 : public Backend {
     if (const auto size = CheckPackedSize(layer.outputs, layer.features()); !size.ok()) {
       return refuse(size.message());
     }
-    const auto bad = std::find_if(layer.values.begin(), layer.values.end(), [&](float value) {
-      return !std::isfinite(value) ||
-             (type_ != Nvidia24Type::kInt8 &&
-              !std::isfinite(DecodeNvidia24(type_, EncodeNvidia24(type_, value, 1), 1)));
-    });
+    const auto bad = std::find_if(layer.values.begin(), layer.values.end(),
+                                  [&](float value) { return !FitsNvidia24(type_, value); });
     if (bad != layer.values.end()) {
       return refuse(absl::StrCat("weight ", bad - layer.values.begin(), " is ", *bad, ", which ",
                                  Nvidia24TypeName(type_), " cannot hold"));

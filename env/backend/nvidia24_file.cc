@@ -21,12 +21,14 @@ struct TypeRow {
   SafetensorsType values, words;
   int word_bits;
   int64_t row_multiple, column_multiple;  // of CUTLASS's kernels
+  float overflow;                         // the least magnitude that becomes infinite
 };
 // By Nvidia24Type.
 constexpr std::array<TypeRow, 3> kTypes = {
-    {{"fp16", SafetensorsType::kF16, SafetensorsType::kI16, 16, 32, 64},
-     {"bf16", SafetensorsType::kBf16, SafetensorsType::kI16, 16, 32, 64},
-     {"int8", SafetensorsType::kI8, SafetensorsType::kI32, 32, 16, 128}}};
+    {{"fp16", SafetensorsType::kF16, SafetensorsType::kI16, 16, 32, 64, 65520},
+     {"bf16", SafetensorsType::kBf16, SafetensorsType::kI16, 16, 32, 64, 0x1.FFp127f},
+     {"int8", SafetensorsType::kI8, SafetensorsType::kI32, 32, 16, 128,
+      std::numeric_limits<float>::infinity()}}};
 
 const TypeRow& RowOf(Nvidia24Type type) { return kTypes[static_cast<size_t>(type)]; }
 
@@ -57,6 +59,7 @@ std::optional<std::string> WhyNotCutlass(const TypeRow& type, int64_t rows, int6
 // The lowest bytes of each of `words`, as many as `type` has.
 std::string Narrowed(absl::Span<const uint32_t> words, SafetensorsType type) {
   std::string bytes;
+  bytes.reserve(words.size() * static_cast<size_t>(SafetensorsTypeSize(type)));
   for (const uint32_t word : words) {
     for (int i = 0; i < SafetensorsTypeSize(type); ++i) {
       bytes.push_back(static_cast<char>(word >> 8 * i));
@@ -149,6 +152,10 @@ absl::string_view Nvidia24TypeName(Nvidia24Type type) { return RowOf(type).name;
 
 int64_t Nvidia24ValueBytes(Nvidia24Type type) { return SafetensorsTypeSize(RowOf(type).values); }
 
+bool FitsNvidia24(Nvidia24Type type, float weight) {
+  return std::fabs(weight) < RowOf(type).overflow;
+}
+
 float DecodeNvidia24(Nvidia24Type type, uint16_t bits, float scale) {
   switch (type) {
     case Nvidia24Type::kFp16:
@@ -232,6 +239,7 @@ absl::StatusOr<TwoOfFour> ReadNvidia24File(absl::string_view file) {
   if (value_type == Nvidia24Type::kInt8) {
     AMC_ASSIGN_OR_RETURN(scales, ParseScales(content, matrix.rows));
   }
+  matrix.values.reserve(static_cast<size_t>(matrix.rows * groups * 2));
   for (const uint32_t bits : Widened(values)) {
     const auto at = static_cast<int64_t>(matrix.values.size());
     const int64_t row = at / (groups * 2);

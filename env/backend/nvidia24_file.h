@@ -52,6 +52,9 @@ void ForEachKept(const TwoOfFour& matrix, Visit visit) {
   }
 }
 
+// Whether a weight stays finite.
+bool FitsNvidia24(Nvidia24Type type, float weight);
+
 // What a weight becomes in 16 bits (int8: the lower 8, of weight / scale), and what they are worth.
 // Only int8 has a scale.
 uint16_t EncodeNvidia24(Nvidia24Type type, float weight, float scale);

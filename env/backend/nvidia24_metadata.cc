@@ -1,25 +1,14 @@
 #include "env/backend/nvidia24_metadata.h"
 
-#include <bit>
-
 namespace amc {
 
 std::optional<uint8_t> NibbleOf(uint32_t mask) {
-  int first = 2, second = 3;
-  switch (std::popcount(mask)) {
-    case 0:
-      break;
-    case 1:
-      if (mask != 8) first = std::countr_zero(mask);
-      break;
-    case 2:
-      first = std::countr_zero(mask);
-      second = std::bit_width(mask) - 1;
-      break;
-    default:
-      return std::nullopt;
-  }
-  return static_cast<uint8_t>(first | second << 2);
+  constexpr uint8_t kNone = 0;
+  constexpr std::array<uint8_t, 16> kNibbles = {0xE, 0xC, 0xD, 0x4,   0xE, 0x8,   0x9,   kNone,
+                                                0xE, 0xC, 0xD, kNone, 0xE, kNone, kNone, kNone};
+  const uint8_t nibble = kNibbles[mask];
+  if (nibble == kNone) return std::nullopt;
+  return nibble;
 }
 
 std::optional<std::array<int64_t, 2>> KeptBy(uint8_t nibble) {

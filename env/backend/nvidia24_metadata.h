@@ -20,7 +20,7 @@
 
 namespace amc {
 
-// The nibble of a group, by a mask of its non-zeros (bit 0 the first); none if there are over two.
+// The nibble of a group, by a mask of its non-zeros (4 bits, 0 first); none if there are over two.
 std::optional<uint8_t> NibbleOf(uint32_t mask);
 
 // The positions that a nibble keeps; none if it is no nibble of the table.

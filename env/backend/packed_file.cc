@@ -27,7 +27,9 @@ PackedWriter::PackedWriter(absl::string_view magic, uint16_t version) : bytes_(m
 }
 
 void PackedWriter::Integer(uint32_t value, int size) {
-  for (int i = 0; i < size; ++i) bytes_.push_back(static_cast<char>(value >> (8 * i) & 0xff));
+  char bytes[sizeof(value)];
+  for (int i = 0; i < size; ++i) bytes[i] = static_cast<char>(value >> (8 * i) & 0xff);
+  bytes_.append(bytes, static_cast<size_t>(size));
 }
 
 PackedReader::PackedReader(absl::string_view file, absl::string_view magic, uint16_t version)

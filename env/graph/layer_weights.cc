@@ -157,6 +157,11 @@ absl::StatusOr<std::vector<LayerWeights>> ListLayerShapes(const Graph& graph) {
 absl::StatusOr<DenseMatrix> ToMatrix(const LayerWeights& layer, ColumnOrder order) {
   AMC_RETURN_IF_ERROR(CheckOrder(layer, order));
   DenseMatrix matrix{layer.outputs, layer.conv.groups * layer.features()};
+  const bool as_stored = order == ColumnOrder::kChannelsFirst || layer.features() == layer.channels;
+  if (layer.conv.groups == 1 && as_stored) {
+    matrix.values = layer.values;
+    return matrix;
+  }
   matrix.values.resize(static_cast<size_t>(matrix.rows * matrix.columns));
   ForEachPlace(layer, order, [&](size_t i, int64_t row, int64_t column) {
     matrix.at(row, column) = layer.values[i];

@@ -162,7 +162,7 @@ class PackageChecker {
       if (!Expect(Annotate(backend.status(), kManifestFile))) continue;
       const absl::StatusOr<std::string> file = Read(entry.file());
       if (!Expect(Annotate(file.status(), kManifestFile))) continue;
-      if (Expect(Annotate(CheckLayerFile(**backend, layer, *file), entry.file()))) {
+      if (Expect(Annotate(CheckLayerFile(**backend, layer, *file).status(), entry.file()))) {
         check_.set_layer_files(check_.layer_files() + 1);
       }
     }

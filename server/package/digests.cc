@@ -37,8 +37,8 @@ v1::PackageFile DigestFile(const std::string& path, absl::string_view bytes) {
 }
 
 absl::Status CheckDigest(const v1::PackageFile& file, absl::string_view bytes) {
+  if (bytes.size() == file.bytes() && Sha256Hex(bytes) == file.sha256()) return absl::OkStatus();
   const v1::PackageFile found = DigestFile(file.path(), bytes);
-  if (found.bytes() == file.bytes() && found.sha256() == file.sha256()) return absl::OkStatus();
   const v1::PackageFile common = DigestFile(file.path(), bytes.substr(0, file.bytes()));
   for (int i = 0; i < std::min(file.blocks_size(), common.blocks_size()); ++i) {
     const size_t first = static_cast<size_t>(i) * kPackageBlock;

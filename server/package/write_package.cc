@@ -158,13 +158,13 @@ class PackageWriter {
     AMC_RETURN_IF_ERROR(eligible);
     const std::string name = LayerFile(backend, index, layer.name);
     AMC_ASSIGN_OR_RETURN(const std::string file, backend.Write(layer));
-    AMC_RETURN_IF_ERROR(Annotate(CheckLayerFile(backend, layer, file), name));
+    const absl::StatusOr<double> tolerance = CheckLayerFile(backend, layer, file);
+    AMC_RETURN_IF_ERROR(Annotate(tolerance.status(), name));
     AMC_RETURN_IF_ERROR(Add(name, file));
-    AMC_ASSIGN_OR_RETURN(const double tolerance, backend.Tolerance(layer));
     AMC_ASSIGN_OR_RETURN(const BackendCost cost, backend.Cost(layer, input));
     entry.set_eligible(true);
     entry.set_file(name);
-    entry.set_tolerance(tolerance);
+    entry.set_tolerance(*tolerance);
     entry.set_nonzeros(static_cast<uint32_t>(cost.nonzeros));
     entry.set_bytes(static_cast<uint32_t>(cost.bytes));
     entry.set_simulated_cycles(static_cast<double>(cost.cycles));

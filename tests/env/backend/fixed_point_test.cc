@@ -23,7 +23,7 @@ TEST(FixedPointTest, TakesTheFinestFormatThatFits) {
 }
 
 TEST(FixedPointTest, RefusesWhatDoesNotFit) {
-  for (const float value : {32767.6f, -1e30f, std::numeric_limits<float>::infinity(),
+  for (const float value : {32767.5f, -32767.6f, -1e30f, std::numeric_limits<float>::infinity(),
                             std::numeric_limits<float>::quiet_NaN()}) {
     EXPECT_EQ(FractionBits({1, value}).status().code(), absl::StatusCode::kFailedPrecondition);
   }

@@ -40,12 +40,12 @@ TEST(LayerCheckTest, FindsWhatIsNotTheNetworks) {
   EXPECT_TRUE(CheckLayerFile(csr, layer, file).ok());
   LayerWeights other = layer;
   other.values[7] = 9;
-  EXPECT_THAT(CheckLayerFile(csr, other, file).message(),
+  EXPECT_THAT(CheckLayerFile(csr, other, file).status().message(),
               HasSubstr("has 8 in row 0, column 7, the network 9 (0 is allowed)"));
   other = layer;
   other.outputs = 1;
   other.values.resize(8);
-  EXPECT_THAT(CheckLayerFile(csr, other, file).message(),
+  EXPECT_THAT(CheckLayerFile(csr, other, file).status().message(),
               HasSubstr("holds a matrix of 2 x 8, the network one of 1 x 8"));
 }
 
@@ -57,7 +57,7 @@ TEST(LayerCheckTest, MakesNoMatrixThatTheBackendRefuses) {
   layer.outputs = layer.conv.groups = 16385;
   layer.channels = 1;
   layer.conv.kernel = {1, 1};
-  const absl::Status status = CheckLayerFile(csr, layer, file);
+  const absl::Status status = CheckLayerFile(csr, layer, file).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("16385 x 16385"));
 }
