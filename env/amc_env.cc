@@ -138,7 +138,7 @@ absl::StatusOr<std::unique_ptr<CostFunction>> AmcEnv::Shared::MakeSparseCost(
   if (options.latency == nullptr) {
     return absl::InvalidArgumentError("budget: a target on latency needs a latency table");
   }
-  auto cost = SimulatedCost(graph, grouping, *options.latency);
+  auto cost = SimulatedCost(graph, grouping, *options.sparsity, *options.latency);
   if (!cost.ok()) return absl::InvalidArgumentError(cost.status().message());
   return cost;
 }

@@ -21,6 +21,7 @@ constexpr double kNoTime = 1e-3;  // microseconds: tables have no times of 0
 // costs bend where little is left, on multiples of the group's cells.
 std::vector<int64_t> Grid(const PruneGroup& group, int64_t points) {
   constexpr double kLeast = 0.02;
+  if (group.granularity == Granularity::kNM) return {group.cells, group.channels};
   std::set<int64_t> kept = {group.channels};
   for (int64_t i = 0; i + 1 < points; ++i) {
     const double ratio =
@@ -59,7 +60,7 @@ absl::StatusOr<LatencyTable> SimulateTable(
   AMC_ASSIGN_OR_RETURN(const Grouping grouping, WeightGroups(graph, space));
   const std::vector<KernelPattern> patterns = FrequentPatterns(layers, space.options.patterns);
   LatencyTable table;
-  table.setting = {.device = "simulated",
+  table.setting = {.device = kSimulatedDevice,
                    .runtime = std::string(backend.name()),
                    .version = "1",
                    .threads = 1,
@@ -74,15 +75,13 @@ absl::StatusOr<LatencyTable> SimulateTable(
     const LayerInput input{found->second};
     const int g = grouping.FindGroup(layer.name);
     if (options.linear_only && layer.form == LayerForm::kConv) {
-      const auto [kind, whole] =
-          g < 0 ? std::pair(Granularity::kChannel, int64_t{1})
-                : std::pair(space.granularity, grouping.groups[static_cast<size_t>(g)].channels);
-      table.rows.push_back({SparseKind(kind, layer.name), whole, whole, kNoTime, 0});
+      const int64_t whole = g < 0 ? 1 : grouping.groups[static_cast<size_t>(g)].channels;
+      table.rows.push_back({SparseKind(layer, space, g < 0), whole, whole, kNoTime, 0});
       continue;
     }
     if (g < 0) {
       AMC_ASSIGN_OR_RETURN(const double us, Microseconds(backend, layer, input));
-      table.rows.push_back({SparseKind(Granularity::kChannel, layer.name), 1, 1, us, 0});
+      table.rows.push_back({SparseKind(layer, space, true), 1, 1, us, 0});
       continue;
     }
     const PruneGroup& group = grouping.groups[static_cast<size_t>(g)];
@@ -92,14 +91,13 @@ absl::StatusOr<LatencyTable> SimulateTable(
                                     .kept = kept,
                                     .of = group.channels};
       LayerWeights pruned = layer;
-      if (!IsDense(decision)) {
+      if (kept != group.channels) {
         AMC_ASSIGN_OR_RETURN(const SparseMask mask,
                              SelectWeights(layer, decision, space.options, patterns));
         pruned = ApplyMask(std::move(pruned), mask);
       }
       AMC_ASSIGN_OR_RETURN(const double us, Microseconds(backend, pruned, input));
-      table.rows.push_back(
-          {SparseKind(group.granularity, layer.name), kept, group.channels, us, 0});
+      table.rows.push_back({SparseKind(layer, space, false), kept, group.channels, us, 0});
     }
   }
   progress(static_cast<int64_t>(layers.size()), static_cast<int64_t>(layers.size()));

@@ -1,10 +1,10 @@
 // A simulated runtime as a target of searches: what its cycle model says of every layer at every
 // share of its weights, as a latency table.
 //
-// Each row is a layer alone ("sparse element conv1.weight", `in` of `out` shares kept), pruned by
-// magnitude and run by the model on the activations of one image; layers without units of the
-// granularity have one row, whole. The setting's device is "simulated", so that such times never
-// meet measured ones; there is nothing to measure and nothing to fit.
+// Each row is a layer alone ("sparse element 16x3x3x3 conv1.weight", `in` of `out` shares kept),
+// pruned by magnitude and run by the model on the activations of one image; layers without units of
+// the granularity have one row, whole. The setting's device is "simulated", so that such times
+// never meet measured ones; there is nothing to measure and nothing to fit.
 #pragma once
 
 #include <cstdint>

@@ -133,8 +133,8 @@ std::vector<SparseDecision> SparseDecisions(const Grouping& grouping,
                                             absl::Span<const int64_t> kept) {
   std::vector<SparseDecision> decisions;
   for (size_t g = 0; g < grouping.groups.size(); ++g) {
-    SparseDecision decision = DecisionOf(grouping.groups[g], kept[g]);
-    if (!IsDense(decision)) decisions.push_back(std::move(decision));
+    if (kept[g] == grouping.groups[g].channels) continue;
+    decisions.push_back(DecisionOf(grouping.groups[g], kept[g]));
   }
   return decisions;
 }
@@ -156,9 +156,9 @@ absl::StatusOr<std::unique_ptr<CostFunction>> NonZeroCost(const Graph& graph,
     std::vector<int64_t>& table = tables[static_cast<size_t>(g)];
     table.assign(static_cast<size_t>(group.channels) + 1, whole);
     for (int64_t kept = 1; kept <= group.channels; ++kept) {
-      const SparseDecision decision = DecisionOf(group, kept);
-      if (IsDense(decision)) continue;
-      AMC_ASSIGN_OR_RETURN(const SparseUnits units, CountUnits(layer, decision, space.options));
+      if (kept == group.channels) continue;
+      AMC_ASSIGN_OR_RETURN(const SparseUnits units,
+                           CountUnits(layer, DecisionOf(group, kept), space.options));
       table[static_cast<size_t>(kept)] = units.kept_weights();
     }
     table[0] = table[1];
@@ -168,6 +168,7 @@ absl::StatusOr<std::unique_ptr<CostFunction>> NonZeroCost(const Graph& graph,
 
 absl::StatusOr<std::unique_ptr<CostFunction>> SimulatedCost(const Graph& graph,
                                                             const Grouping& grouping,
+                                                            const SparseSpace& space,
                                                             const LatencyTable& table) {
   AMC_RETURN_IF_ERROR(CheckLatencyTable(table));
   LatencyTable sorted = table;
@@ -183,8 +184,7 @@ absl::StatusOr<std::unique_ptr<CostFunction>> SimulatedCost(const Graph& graph,
   for (const LayerWeights& layer : layers) {
     const int g = grouping.FindGroup(layer.name);
     const PruneGroup* const group = g < 0 ? nullptr : &grouping.groups[static_cast<size_t>(g)];
-    const std::string kind =
-        SparseKind(group == nullptr ? Granularity::kChannel : group->granularity, layer.name);
+    const std::string kind = SparseKind(layer, space, group == nullptr);
     const auto found = rows.find(kind);
     if (found == rows.end()) {
       missing.push_back(kind);
@@ -210,10 +210,28 @@ absl::StatusOr<std::unique_ptr<CostFunction>> SimulatedCost(const Graph& graph,
   return std::make_unique<SeparableCost>(constant, std::move(tables));
 }
 
-std::string SparseKind(Granularity granularity, const std::string& weight) {
-  std::string kind = absl::StrCat(
-      "sparse ", granularity == Granularity::kChannel ? "whole" : GranularityName(granularity), " ",
-      weight);
+std::string SparseKind(const LayerWeights& layer, const SparseSpace& space, bool whole) {
+  std::string units(GranularityName(space.granularity));
+  const SparsityOptions& options = space.options;
+  switch (space.granularity) {
+    case Granularity::kVector:
+      absl::StrAppend(&units, options.vector_length);
+      break;
+    case Granularity::kPattern:
+      absl::StrAppend(&units, options.patterns);
+      break;
+    case Granularity::kBlock:
+      absl::StrAppend(&units, options.block[0], "x", options.block[1]);
+      break;
+    case Granularity::kNM:
+      units = absl::StrCat(space.n, ":", space.m);
+      break;
+    default:
+      break;
+  }
+  std::string kind =
+      absl::StrCat("sparse ", whole ? "whole" : units, " ", layer.outputs, "x", layer.channels, "x",
+                   layer.conv.kernel[0], "x", layer.conv.kernel[1], " ", layer.name);
   for (char& c : kind) {
     if (c == ',' || c == '"' || c == '\'' || static_cast<unsigned char>(c) < ' ') c = '_';
   }

@@ -17,6 +17,7 @@
 #include "env/cost/latency_table.h"
 #include "env/graph/graph.h"
 #include "env/graph/groups.h"
+#include "env/graph/layer_weights.h"
 #include "env/prune/sparsity.h"
 
 namespace amc {
@@ -32,7 +33,8 @@ struct SparseSpace {
 // n and m unless 1 <= n < m <= 64 and n divides m; errors of ListLayerShapes.
 absl::StatusOr<Grouping> WeightGroups(const Graph& graph, const SparseSpace& space);
 
-// What counts of such groups mean for the layers, but for those that stay dense.
+// What counts of such groups mean for the layers, but for those that stay whole: a group that keeps
+// all its shares keeps every weight, also where patterns would leave 4 of 9.
 std::vector<SparseDecision> SparseDecisions(const Grouping& grouping,
                                             absl::Span<const int64_t> kept);
 
@@ -47,10 +49,12 @@ absl::StatusOr<std::unique_ptr<CostFunction>> NonZeroCost(const Graph& graph,
 // the table lacks.
 absl::StatusOr<std::unique_ptr<CostFunction>> SimulatedCost(const Graph& graph,
                                                             const Grouping& grouping,
+                                                            const SparseSpace& space,
                                                             const LatencyTable& table);
 
-// The kind of a layer in such a table: "sparse element conv1.weight". Texts that a table cannot
-// hold (commas, quotes) become _.
-std::string SparseKind(Granularity granularity, const std::string& weight);
+// The kind of a layer in such a table, which holds for this shape and these units alone:
+// "sparse element 16x3x3x3 conv1.weight", "sparse 2:4 10x64x1x1 fc.weight"; "sparse whole ..." of
+// layers that have no such units. Texts that a table cannot hold (commas, quotes) become _.
+std::string SparseKind(const LayerWeights& layer, const SparseSpace& space, bool whole);
 
 }  // namespace amc

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "agent/fit.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/utf8.h"
@@ -210,8 +211,15 @@ absl::Status JobRunner::Finish() {
 }
 
 absl::StatusOr<v1::Episode> JobRunner::ChooseWinner(v1::LatencyCheck& latency) {
-  // What is simulated cannot be measured: such a prediction is what it is.
-  if (!IsOnLatency(job_.spec()) || job_.spec().space().has_sparsity()) {
+  if (!IsOnLatency(job_.spec())) return ToProto(*search_->best(), *env_);
+  if (job_.spec().space().has_sparsity()) {
+    AMC_ASSIGN_OR_RETURN(const v1::LatencyTableInfo table,
+                         context_.store->FindLatencyTable(job_.spec().latency().table()));
+    *latency.mutable_setting() = table.setting();
+    latency.set_unmeasured("these times are simulated");
+    const CostFunction& cost = *env_->resource_cost(Resource::kLatency);
+    latency.set_predicted_us(
+        static_cast<double>(CostOf(*env_, cost, search_->best()->episode.policy)) / 1000);
     return ToProto(*search_->best(), *env_);
   }
   WinnerChoice choice(&job_, {.store = context_.store,

@@ -17,7 +17,7 @@ std::optional<SparseSpace> ToSparseSpace(const v1::SpaceSpec& space) {
   return SparseSpace{.granularity = static_cast<Granularity>(sparsity.granularity()),
                      .n = sparsity.n(),
                      .m = sparsity.m(),
-                     .options = {.norm = sparsity.norm(),
+                     .options = {.norm = static_cast<int>(sparsity.norm()),
                                  .vector_length = sparsity.vector_length(),
                                  .block = {sparsity.block_rows(), sparsity.block_columns()},
                                  .patterns = sparsity.patterns()}};

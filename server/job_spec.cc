@@ -61,8 +61,7 @@ void CheckTarget(const Bound& bound, const std::string& path, SpecChecker& check
 
 void ResolveBudget(v1::Budget* budget, const v1::SpaceSpec& space, const v1::LatencySpec& latency,
                    SpecChecker& check) {
-  AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource,
-                   space.has_sparsity() ? v1::RESOURCE_NONZEROS : v1::RESOURCE_MACS);
+  AMC_DEFAULT_ENUM(check, "budget.resource", budget, resource, Resource, DefaultResource(space));
   AMC_DEFAULT(budget, land, EnvOptions().land_on_budget);
   CheckTarget(*budget, "budget", check);
   std::set<v1::Resource> resources{budget->resource()};
@@ -239,11 +238,14 @@ absl::StatusOr<v1::JobSpec> ResolveJobSpec(const v1::JobSpec& spec) {
   if (resolved.space().has_sparsity() && resolved.evaluation().finetune_steps() > 0) {
     check.Fail("evaluation.finetune_steps", "fine-tuning does not keep zeros within weights");
   }
-  if (IsOnLatency(resolved)) {
+  const bool measures = IsOnLatency(resolved) && !resolved.space().has_sparsity();
+  if (measures) {
     ResolveLatency(resolved.mutable_latency(), check);
   } else if (spec.latency().has_finalists() || spec.latency().must_measure()) {
     check.Fail(spec.latency().has_finalists() ? "latency.finalists" : "latency.must_measure",
-               "counts for a budget or a reward on latency, and the job has neither");
+               resolved.space().has_sparsity()
+                   ? "a simulated runtime's times cannot be measured"
+                   : "counts for a budget or a reward on latency, and the job has neither");
   }
   AMC_DEFAULT(&resolved, max_attempts, 3);
   AMC_DEFAULT(&resolved, allow_weak_baseline, false);

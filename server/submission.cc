@@ -67,12 +67,14 @@ absl::Status CheckLearnFrom(const v1::JobSpec& spec, Store& store) {
     const auto measured_as = [](const v1::JobSpec& of) {
       v1::EvaluationSpec evaluation = of.evaluation();
       evaluation.clear_report_images();
-      return absl::StrCat(of.model(), of.data(), evaluation.SerializeAsString());
+      return absl::StrCat(of.model(), of.data(), evaluation.SerializeAsString(), "|",
+                          of.space().sparsity().SerializeAsString());
     };
     if (measured_as(job->spec()) != measured_as(spec)) {
-      return FieldError(field, absl::StrCat("job ", job->id(),
-                                            " has another model, data pack or evaluation: its "
-                                            "measurements do not compare with this job's"));
+      return FieldError(field,
+                        absl::StrCat("job ", job->id(),
+                                     " has another model, data pack, evaluation or sparsity: its "
+                                     "measurements do not compare with this job's"));
     }
   }
   return absl::OkStatus();

@@ -23,6 +23,9 @@ namespace amc {
 // multiple. Tables hold multiples of it and searches on latency keep them, unless told otherwise.
 inline constexpr int64_t kLatencyChannelMultiple = 8;
 
+// As a setting's device: times that nobody measured, of a cycle model (env/sparse_latency.h).
+inline constexpr char kSimulatedDevice[] = "simulated";
+
 // Where and how times were taken. Those of different settings never mix.
 struct LatencySetting {
   std::string device;   // the machine's processor, "AMD EPYC 9R14", "Pixel 7"

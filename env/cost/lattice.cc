@@ -18,6 +18,7 @@ constexpr double kRatioSlack = 1e-9;
 constexpr int64_t kMaxChannelMultiple = int64_t{1} << 20;
 
 std::vector<int64_t> ChoicesOf(const PruneGroup& group, const LatticeOptions& options) {
+  if (group.granularity == Granularity::kNM) return {group.cells, group.channels};
   const int64_t step = std::lcm(options.channel_multiple, group.cells);
   const int64_t floor = std::max<int64_t>(
       1, std::llround(std::ceil(options.min_preserve_ratio * group.channels - kRatioSlack)));

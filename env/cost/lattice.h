@@ -3,6 +3,7 @@
 // A group of C channels in `cells` cells may keep the multiples of lcm(channel_multiple, cells)
 // that are at least max(1, ceil(min_preserve_ratio * C)), and always its original count, whether or
 // not that is such a multiple. Where no multiple lies between the floor and C, it stays whole.
+// A group of granularity N:M keeps N of M, or all.
 #pragma once
 
 #include <cstdint>

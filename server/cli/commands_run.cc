@@ -174,15 +174,18 @@ absl::Status CheckReplaceable(const RunArgs& args, const v1::Job& job, const v1:
 }
 
 std::string WhatIsThere(const RunArgs& args, const std::string& folder, const std::string& more) {
+  const bool sparse = args.job.sparsity.has_value();
   const std::string data =
       IsSha256Hex(args.job.data) || args.job.data.empty() ? std::string("PACK") : args.job.data;
   return absl::StrCat(
-      "\nIn ", folder,
-      ":\n  model.onnx     the smaller network\n  policy.json    what each "
-      "group keeps\n  history.jsonl  every candidate\n",
-      more,
-      "  logs/          server and workers\n\nNothing was trained yet; next: ", "amc finetune ",
-      args.output, "/model.onnx --data ", data, " -o tuned.onnx\n");
+      "\nIn ", folder, ":\n  model.onnx     the ",
+      sparse ? "network with its zeros" : "smaller network",
+      "\n  policy.json    what each group keeps\n  history.jsonl  every candidate\n", more,
+      "  logs/          server and workers\n\n",
+      sparse ? absl::StrCat("Next, for sparse runtimes: amc package ", args.output,
+                            "/model.onnx --data ", data, " -o ", args.output, ".package\n")
+             : absl::StrCat("Nothing was trained yet; next: amc finetune ", args.output,
+                            "/model.onnx --data ", data, " -o tuned.onnx\n"));
 }
 
 std::vector<Command> RunCommands() {

@@ -66,6 +66,9 @@ v1::JobSpec WithDefaults(const v1::JobSpec& spec) {
   if (spec.space().has_sparsity()) full.clear_space();
   full.MergeFrom(spec);
   if (full.space().has_sparsity()) SetSparseDefaults(*full.mutable_space());
+  if (full.has_budget() && spec.budget().resource() == v1::RESOURCE_UNSPECIFIED) {
+    full.mutable_budget()->set_resource(DefaultResource(full.space()));
+  }
   if (!spec.space().has_channel_multiple() && IsOnLatency(spec)) {
     full.mutable_space()->clear_channel_multiple();
   }

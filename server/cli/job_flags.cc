@@ -22,6 +22,7 @@
 #include "server/cli/latency_file.h"
 #include "server/cli/sparsity_text.h"
 #include "server/rpc/latency_convert.h"
+#include "server/rpc/sparse_defaults.h"
 
 namespace amc {
 namespace {
@@ -40,14 +41,14 @@ void Collect(std::vector<std::string>& assignments, const char* field,
 }
 
 // A policy file as the spec has policies: by the groups' names, whatever their order in the file.
-absl::StatusOr<v1::Policy> ReadPolicy(const std::string& path) {
+absl::StatusOr<v1::Policy> ReadPolicy(const std::string& path, v1::Granularity granularity) {
   AMC_ASSIGN_OR_RETURN(const v1::PolicyFile file, ReadPolicyFile(path));
   v1::Policy policy;
   for (const auto& [group, kept] :
        std::map<std::string, int64_t>(file.keep().begin(), file.keep().end())) {
     v1::Decision& decision = *policy.add_decisions();
     decision.set_target(group);
-    decision.set_granularity(v1::GRANULARITY_CHANNEL);
+    decision.set_granularity(granularity);
     decision.set_kept(kept);
   }
   return policy;
@@ -294,7 +295,7 @@ absl::StatusOr<v1::JobSpec> MakeJobSpec(const JobFlags& flags) {
   if (!flags.latency_table.empty()) spec.mutable_latency()->set_table(flags.latency_table);
   if (!flags.start_policy.empty()) {
     AMC_ASSIGN_OR_RETURN(*spec.mutable_search()->mutable_evolution()->mutable_start_policy(),
-                         ReadPolicy(flags.start_policy));
+                         ReadPolicy(flags.start_policy, GranularityOf(spec.space())));
   }
   if (spec.model().empty()) return UsageError("no model: name an ONNX file");
   if (spec.data().empty()) {

@@ -172,7 +172,7 @@ std::string LatencyCheckText(const v1::LatencyCheck& check) {
         "The table was off by %s (median) and %s (95th percentile) on %d networks "
         "that it had not seen.\n",
         Percent(fit.median_error()), Percent(fit.p95_error()), fit.networks());
-  } else {
+  } else if (check.setting().device() != kSimulatedDevice) {
     absl::StrAppend(&text, "How far the table's predictions are off is not known.\n");
   }
   return text;

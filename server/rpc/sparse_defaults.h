@@ -27,4 +27,16 @@ inline void SetSparseDefaults(v1::SpaceSpec& space) {
   }
 }
 
+// How finely the decisions of a space prune.
+inline v1::Granularity GranularityOf(const v1::SpaceSpec& space) {
+  if (!space.has_sparsity()) return v1::GRANULARITY_CHANNEL;
+  const v1::Granularity granularity = space.sparsity().granularity();
+  return granularity == v1::GRANULARITY_UNSPECIFIED ? v1::GRANULARITY_ELEMENT : granularity;
+}
+
+// What a budget is on that does not say it.
+inline v1::Resource DefaultResource(const v1::SpaceSpec& space) {
+  return space.has_sparsity() ? v1::RESOURCE_NONZEROS : v1::RESOURCE_MACS;
+}
+
 }  // namespace amc

@@ -48,7 +48,7 @@ TEST_F(SparseLatencyTest, RowsAreWhatTheModelSaysOfThePrunedLayer) {
   const LayerWeights& layer = layers_[3];
   int rows = 0;
   for (const LatencyRow& row : table->rows) {
-    if (row.layer != SparseKind(Granularity::kElement, layer.name)) continue;
+    if (row.layer != SparseKind(layer, {}, false)) continue;
     ++rows;
     const SparseDecision decision{.target = layer.name, .kept = row.in};
     const SparseMask mask = SelectWeights(layer, decision, {}, {}).value();
@@ -65,7 +65,7 @@ TEST_F(SparseLatencyTest, ATableIsASearchesCost) {
   const SimulateOptions options{.points = 6};
   const LatencyTable table = Simulate("cambricon_x", options).value();
   const Grouping grouping = WeightGroups(graph_, options.space).value();
-  const auto cost = SimulatedCost(graph_, grouping, table);
+  const auto cost = SimulatedCost(graph_, grouping, options.space, table);
   ASSERT_TRUE(cost.ok()) << cost.status();
   double whole = 0;
   for (const LatencyRow& row : table.rows) whole += row.in == row.out ? row.median_us : 0;

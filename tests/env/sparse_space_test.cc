@@ -15,6 +15,7 @@
 namespace amc {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 Graph Network() { return BuildNetwork("resnet20", {.weightless = false, .seed = 1}).value(); }
@@ -112,6 +113,24 @@ TEST(SparseSpaceTest, AnEpisodeKeepsTheBudgetOnNonZeros) {
   for (const SparseDecision& decision : sparse) EXPECT_LT(decision.kept, decision.of);
 }
 
+// 1:4 is one of four or all: no runtime takes three.
+TEST(SparseSpaceTest, NOfMOrAll) {
+  const Grouping grouping =
+      WeightGroups(Network(), {.granularity = Granularity::kNM, .n = 1, .m = 4}).value();
+  const Lattice lattice = Lattice::Create(grouping, {.min_preserve_ratio = 0.03}).value();
+  EXPECT_THAT(lattice.choices(0), ElementsAre(1, 4));
+}
+
+// Also where patterns would leave 4 of 9 of every kernel.
+TEST(SparseSpaceTest, AWholeGroupIsUntouched) {
+  const Graph graph = Network();
+  const SparseSpace space{.granularity = Granularity::kPattern};
+  const Grouping grouping = WeightGroups(graph, space).value();
+  const std::vector<int64_t> whole(grouping.groups.size(), 256);
+  EXPECT_TRUE(SparseDecisions(grouping, whole).empty());
+  EXPECT_EQ(NonZeroCost(graph, grouping, space).value()->Evaluate(whole), WeightsOf(graph));
+}
+
 TEST(SparseSpaceTest, BudgetsOnWhatZerosDoNotChangeAreRefused) {
   EnvOptions options;
   options.sparsity = SparseSpace{};
@@ -132,13 +151,13 @@ TEST(SparseSpaceTest, SimulatedTimesAreInterpolatedAndSummed) {
   table.setting = {.device = "simulated", .runtime = "x", .version = "1"};
   for (const LayerWeights& layer : LayersOf(graph)) {
     if (grouping.FindGroup(layer.name) < 0) {
-      table.rows.push_back({SparseKind(Granularity::kChannel, layer.name), 1, 1, 7, 0});
+      table.rows.push_back({SparseKind(layer, space, true), 1, 1, 7, 0});
     } else {
-      table.rows.push_back({SparseKind(Granularity::kNM, layer.name), 2, 4, 1, 0});
-      table.rows.push_back({SparseKind(Granularity::kNM, layer.name), 4, 4, 3, 0});
+      table.rows.push_back({SparseKind(layer, space, false), 2, 4, 1, 0});
+      table.rows.push_back({SparseKind(layer, space, false), 4, 4, 3, 0});
     }
   }
-  const auto cost = SimulatedCost(graph, grouping, table);
+  const auto cost = SimulatedCost(graph, grouping, space, table);
   ASSERT_TRUE(cost.ok()) << cost.status();
   std::vector<int64_t> kept(19, 4);
   EXPECT_EQ((*cost)->Evaluate(kept), 7000 + 19 * 3000);
@@ -146,29 +165,29 @@ TEST(SparseSpaceTest, SimulatedTimesAreInterpolatedAndSummed) {
   EXPECT_EQ((*cost)->Evaluate(kept), 7000 + 18 * 3000 + 1000);
   table.rows.pop_back();
   table.rows.pop_back();
-  EXPECT_THAT(SimulatedCost(graph, grouping, table).status().message(),
-              HasSubstr("lacks 1 of 20 layers: sparse nm fc.weight"));
+  EXPECT_THAT(SimulatedCost(graph, grouping, space, table).status().message(),
+              HasSubstr("lacks 1 of 20 layers: sparse 2:4 10x64x1x1 fc.weight"));
 }
 
 // A table is a file from anyone.
 TEST(SparseSpaceTest, SimulatedTimesStayWithin64Bits) {
   const Graph graph = Network();
-  const Grouping grouping = WeightGroups(graph, {.granularity = Granularity::kNM}).value();
+  const SparseSpace space{.granularity = Granularity::kNM};
+  const Grouping grouping = WeightGroups(graph, space).value();
   LatencyTable table;
   table.setting = {.device = "simulated", .runtime = "x", .version = "1"};
   for (const LayerWeights& layer : LayersOf(graph)) {
     const bool whole = grouping.FindGroup(layer.name) < 0;
-    table.rows.push_back({SparseKind(whole ? Granularity::kChannel : Granularity::kNM, layer.name),
-                          whole ? 1 : 4, 1, 1e308, 0});
+    table.rows.push_back({SparseKind(layer, space, whole), whole ? 1 : 4, 1, 1e308, 0});
   }
-  const auto cost = SimulatedCost(graph, grouping, table);
+  const auto cost = SimulatedCost(graph, grouping, space, table);
   ASSERT_TRUE(cost.ok()) << cost.status();
   const int64_t sum = (*cost)->Evaluate(std::vector<int64_t>(19, 4));
   EXPECT_NEAR(static_cast<double>(sum), 0x1p62, 1e6);
   for (LatencyRow& row : table.rows) {
     if (row.in == 1) row.in = int64_t{1} << 60;
   }
-  EXPECT_THAT(SimulatedCost(graph, grouping, table).status().message(),
+  EXPECT_THAT(SimulatedCost(graph, grouping, space, table).status().message(),
               HasSubstr("the whole layer is 1152921504606846976 there, want 1"));
 }
 
