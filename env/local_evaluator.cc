@@ -102,7 +102,7 @@ absl::Status LocalEvaluator::Prepare(const Pruner::Progress& progress) {
 }
 
 bool LocalEvaluator::recalibrated() const {
-  return pruner_ != nullptr ? pruner_->recalibrated() : options_.prune.recalibration_images > 0;
+  return pruner_ != nullptr ? pruner_->recalibrated() : recalibrated_;
 }
 
 absl::StatusOr<std::vector<Measurement>> LocalEvaluator::Evaluate(
@@ -176,11 +176,13 @@ absl::StatusOr<Rebuilt> LocalEvaluator::Rebuild(absl::Span<const int64_t> kept,
 // recalibration.
 absl::StatusOr<Rebuilt> LocalEvaluator::Sparsify(absl::Span<const int64_t> kept,
                                                  Reconstruction reconstruction) {
+  recalibrated_ = false;
   const std::vector<SparseDecision> decisions = SparseDecisions(grouping_, kept);
   const bool refit = reconstruction != Reconstruction::kNone && !decisions.empty();
   AMC_ASSIGN_OR_RETURN(SparseNetwork network, sparsifier_->Sparsify(decisions, refit, nullptr));
   Rebuilt rebuilt{.graph = std::move(network.graph)};
   if (!refit) return rebuilt;
+  recalibrated_ = options_.prune.recalibration_images > 0;
   AMC_ASSIGN_OR_RETURN(const Cost cost, CountCost(rebuilt.graph));
   rebuilt.work =
       cost.macs * std::min(options_.prune.recalibration_images, pack_.size(Split::kReconstruction));

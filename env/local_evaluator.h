@@ -64,7 +64,8 @@ class LocalEvaluator : public Evaluator {
   }  // what ranks candidates
   // Of channels: not with sparsity.
   Pruner& pruner() { return *pruner_; }
-  // Whether the network of the last candidate is a recalibrated one (Pruner::recalibrated).
+  // Whether the network of the last candidate is a recalibrated one (Pruner::recalibrated). With
+  // sparsity: whether its weights were fitted anew, with images to recalibrate on.
   bool recalibrated() const;
   // Measures what reconstruction needs of the original, before the first candidate. Optional.
   absl::Status Prepare(const Pruner::Progress& progress);
@@ -84,6 +85,7 @@ class LocalEvaluator : public Evaluator {
   Grouping grouping_;
   std::unique_ptr<Pruner> pruner_;          // one of these two
   std::unique_ptr<Sparsifier> sparsifier_;  // with options_.sparsity
+  bool recalibrated_ = false;               // what the sparsifier gave last
   Distiller distiller_;
   Measurement baseline_;
   std::vector<float> reference_logits_;

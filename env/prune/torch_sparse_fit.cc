@@ -17,9 +17,10 @@ torch::Tensor Dot(const torch::Tensor& a, const torch::Tensor& b) {
   return (a * b).sum(-1, /*keepdim=*/true);
 }
 
-// a / b, 0 where b is.
+// a / b, 0 where b is not positive.
 torch::Tensor Quotient(const torch::Tensor& a, const torch::Tensor& b) {
-  return at::where(b.gt(0), a / b, torch::zeros_like(a));
+  const torch::Tensor positive = b.gt(0);
+  return (a / at::where(positive, b, torch::ones_like(b))).masked_fill(~positive, 0);
 }
 
 }  // namespace
@@ -42,6 +43,10 @@ absl::StatusOr<SparseFit> FitSparse(const FeatureMoments& moments, const torch::
   const torch::Tensor removed = (original * unit).to(type) * (1 - mask);
   AMC_ASSIGN_OR_RETURN(torch::Tensor residual, SlicedProduct(removed, matrix));
   residual.mul_(mask);
+  // In units of each row's largest: squares of what is small would be lost in float32.
+  torch::Tensor scale = residual.abs().amax(-1, /*keepdim=*/true);
+  scale = at::where(scale.gt(0), scale, torch::ones_like(scale));
+  residual.div_(scale);
   torch::Tensor change = torch::zeros_like(residual);
   torch::Tensor step = residual.clone();
   torch::Tensor energy = Dot(residual, residual);
@@ -52,17 +57,22 @@ absl::StatusOr<SparseFit> FitSparse(const FeatureMoments& moments, const torch::
   const torch::Tensor enough = energy * (kTolerance * kTolerance);
   SparseFit fit;
   for (; fit.iterations < kMaxIterations; ++fit.iterations) {
-    if (energy.le(enough).all().item<bool>()) break;
+    // A row of few inputs is done long before others. It stays as it is from then on: its next
+    // steps would be quotients of rounding errors.
+    const torch::Tensor open = energy.gt(enough);
+    if (!open.any().item<bool>()) break;
     AMC_ASSIGN_OR_RETURN(torch::Tensor image, SlicedProduct(step, matrix));
     image.mul_(mask).add_(step * damping);
-    const torch::Tensor length = Quotient(energy, Dot(step, image));
+    const torch::Tensor length = Quotient(energy, Dot(step, image)) * open;
     change.add_(length * step);
     residual.sub_(length * image);
     const torch::Tensor next = Dot(residual, residual);
-    step = residual + Quotient(next, energy) * step;
+    step = residual + Quotient(next, energy) * length.gt(0) * step;
     energy = next;
   }
-  fit.weight = (original + change.to(at::kDouble) / unit).masked_fill(support.eq(0), 0);
+  const torch::Tensor fitted = original + change.to(at::kDouble) * scale / unit;
+  const torch::Tensor finite = at::isfinite(fitted.to(weight.scalar_type())).all(-1, true);
+  fit.weight = at::where(finite, fitted, original).masked_fill(support.eq(0), 0);
   if (has_intercept) {
     fit.intercept = Dot(original - fit.weight, mean.expand_as(original)).squeeze(-1);
   }

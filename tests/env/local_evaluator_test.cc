@@ -255,6 +255,24 @@ TEST_F(LocalEvaluatorTest, NumbersOfImagesInTurnsDoNotPushEachOtherOut) {
   }
 }
 
+TEST_F(LocalEvaluatorTest, SparseNetworksAreRecalibratedIfTheyWereFitted) {
+  options_.sparsity = SparseSpace{};
+  for (const int64_t images : {32, 0}) {
+    options_.prune.recalibration_images = images;
+    const auto evaluator = Make();
+    EXPECT_FALSE(evaluator->recalibrated());
+    const Candidate half{CutOne(*evaluator, 0)};
+    ASSERT_TRUE(evaluator->EvaluateOne(half, Reconstruction::kStrong).ok());
+    EXPECT_EQ(evaluator->recalibrated(), images > 0);
+    ASSERT_TRUE(evaluator->EvaluateOne(half, Reconstruction::kNone).ok());
+    EXPECT_FALSE(evaluator->recalibrated());
+    ASSERT_TRUE(evaluator->EvaluateOne(half, Reconstruction::kFast).ok());
+    EXPECT_EQ(evaluator->recalibrated(), images > 0);
+    ASSERT_TRUE(evaluator->EvaluateOne({}, Reconstruction::kFast).ok());  // whole
+    EXPECT_FALSE(evaluator->recalibrated());
+  }
+}
+
 TEST_F(LocalEvaluatorTest, TheFirstBadPolicyEndsTheGeneration) {
   const auto evaluator = Make();
   Policy unknown;

@@ -1,4 +1,6 @@
 // Fits restricted to a support against libtorch's own least squares, row by row.
+#include <vector>
+
 #include "base/interrupt.h"
 #include "env/exec/torch_api.h"
 #include "env/prune/torch_sparse_fit.h"
@@ -90,6 +92,26 @@ TEST_P(SparseFitTest, NeverMissesMoreThanTheMaskedWeights) {
 
 INSTANTIATE_TEST_SUITE_P(Intercept, SparseFitTest, ::testing::Bool());
 
+// Each row of one group, with an intercept, against libtorch's least squares on what it keeps.
+void ExpectLeastSquares(const torch::Tensor& x, const torch::Tensor& weight,
+                        const torch::Tensor& support, const SparseFit& fit) {
+  const torch::Tensor features = x[0].to(at::kDouble);
+  const torch::Tensor ones = torch::ones({x.size(1), 1}, at::kDouble);
+  for (int64_t row = 0; row < weight.size(1); ++row) {
+    const torch::Tensor kept = support[0][row].nonzero().flatten();
+    const torch::Tensor left = torch::cat({features.index_select(1, kept), ones}, 1);
+    const torch::Tensor target = features.mv(weight[0][row].to(at::kDouble)).unsqueeze(1);
+    const torch::Tensor solution = std::get<0>(at::linalg_lstsq(left, target, {}, "gelsd"));
+    const auto missed = [&](const torch::Tensor& output) {
+      return (output - target.flatten()).square().mean().item<double>();
+    };
+    const double least = missed(left.matmul(solution).flatten());
+    const torch::Tensor output = features.mv(fit.weight[0][row]) + fit.intercept[0][row];
+    EXPECT_GT(least, 0.1);
+    EXPECT_NEAR(missed(output), least, 1e-5 * least) << kept.numel() << " inputs, row " << row;
+  }
+}
+
 // Of so many features products are in float32.
 TEST(SparseFitTest, WideLayersAreFittedAlike) {
   constexpr int64_t kRows = 3, kFeatures = 640, kSamples = 2500;
@@ -101,20 +123,31 @@ TEST(SparseFitTest, WideLayersAreFittedAlike) {
   const torch::Tensor support = torch::rand({1, kRows, kFeatures}).lt(0.5).to(at::kByte);
   const absl::StatusOr<SparseFit> fit = FitSparse(MomentsOf(x), weight, support, kNoRidge, true);
   ASSERT_TRUE(fit.ok()) << fit.status();
-  const torch::Tensor features = x[0].to(at::kDouble);
-  const torch::Tensor ones = torch::ones({kSamples, 1}, at::kDouble);
-  for (int64_t row = 0; row < kRows; ++row) {
-    const torch::Tensor kept = support[0][row].nonzero().flatten();
-    const torch::Tensor left = torch::cat({features.index_select(1, kept), ones}, 1);
-    const torch::Tensor target = features.mv(weight[0][row].to(at::kDouble)).unsqueeze(1);
-    const torch::Tensor solution = std::get<0>(at::linalg_lstsq(left, target, {}, "gelsd"));
-    const auto missed = [&](const torch::Tensor& output) {
-      return (output - target.flatten()).square().mean().item<double>();
-    };
-    const double least = missed(left.matmul(solution).flatten());
-    const torch::Tensor output = features.mv(fit->weight[0][row]) + fit->intercept[0][row];
-    EXPECT_GT(least, 0.1);
-    EXPECT_NEAR(missed(output), least, 1e-5 * least);
+  ExpectLeastSquares(x, weight, support, *fit);
+}
+
+// Rows that need many steps must not spoil those that are done after a few.
+TEST(SparseFitTest, RowsOfFewInputsStayAsFittedWhileOthersGoOn) {
+  constexpr int64_t kFeatures = 640, kSamples = 760, kMany = 600, kLike = 12;
+  const std::vector<int64_t> inputs = {0, 1, 2, 4, 8, 16, kMany};
+  const int64_t rows = kLike * static_cast<int64_t>(inputs.size() - 1) + 1;  // one of the last
+  for (const uint64_t seed : {1, 2, 3}) {
+    SCOPED_TRACE(seed);
+    torch::manual_seed(seed);
+    const torch::Tensor x =
+        torch::randn({1, kSamples, kFeatures}) * (torch::rand({1, 1, kFeatures}) * 10 + 0.1) +
+        torch::randn({1, kSamples, 1}) + 2;
+    const torch::Tensor weight = torch::randn({1, rows, kFeatures});
+    torch::Tensor support = torch::zeros({1, rows, kFeatures}, at::kByte);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t count = inputs[static_cast<size_t>(row / kLike)];
+      support[0][row].index_fill_(0, torch::randperm(kFeatures).narrow(0, 0, count), 1);
+    }
+    const absl::StatusOr<SparseFit> fit = FitSparse(MomentsOf(x), weight, support, kNoRidge, true);
+    ASSERT_TRUE(fit.ok()) << fit.status();
+    EXPECT_GT(fit->iterations, 100);
+    ASSERT_TRUE(at::isfinite(fit->weight).all().item<bool>());
+    ExpectLeastSquares(x, weight, support, *fit);
   }
 }
 
