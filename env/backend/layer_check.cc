@@ -13,6 +13,9 @@
 namespace amc {
 namespace {
 
+constexpr int64_t kBlock = 4;           // rows and columns of a block
+constexpr int64_t kPatternKernel = 9;   // entries of kernels that patterns are of
+constexpr int64_t kPatternEntries = 4;  // of these that a pattern keeps
 constexpr int64_t kVectors = 3;
 constexpr double kRunTolerance = 1e-5;  // of the sum of the products' magnitudes
 
@@ -77,6 +80,35 @@ bool ZerosFillRuns(const LayerWeights& layer, int64_t length) {
   return true;
 }
 
+// Whether the zeros of `layer` fill blocks of 4 x 4 weights of outputs x features.
+bool ZerosFillBlocks(const LayerWeights& layer) {
+  const int64_t features = layer.features();
+  if (layer.outputs % kBlock != 0 || features % kBlock != 0) return false;
+  for (int64_t row = 0; row < layer.outputs; row += kBlock) {
+    for (int64_t column = 0; column < features; column += kBlock) {
+      int64_t zeros = 0;
+      for (int64_t i = row; i < row + kBlock; ++i) {
+        const auto begin = layer.values.begin() + i * features + column;
+        zeros += std::count(begin, begin + kBlock, 0.0f);
+      }
+      if (zeros != 0 && zeros != kBlock * kBlock) return false;
+    }
+  }
+  return true;
+}
+
+// Whether every kernel is one of 3x3 with at most 4 entries that are not zero.
+bool IsPatterned(const LayerWeights& layer) {
+  if (layer.conv.kernel != Pair{3, 3}) return false;
+  const auto size = static_cast<int64_t>(layer.values.size());
+  for (int64_t first = 0; first < size; first += kPatternKernel) {
+    const auto begin = layer.values.begin() + first;
+    const auto zeros = std::count(begin, begin + kPatternKernel, 0.0f);
+    if (kPatternKernel - zeros > kPatternEntries) return false;
+  }
+  return true;
+}
+
 // Whether at most 2 of every 4 neighbouring input channels are kept, at every kernel position.
 bool IsTwoOfFour(const LayerWeights& layer) {
   if (layer.channels % 4 != 0) return false;
@@ -113,6 +145,8 @@ std::string ZeroPattern(const LayerWeights& layer) {
   if (layer.NonZeros() == static_cast<int64_t>(layer.values.size())) return "dense";
   const Pair& kernel = layer.conv.kernel;
   if (kernel[0] * kernel[1] > 1 && ZerosFillRuns(layer, kernel[0] * kernel[1])) return "kernel";
+  if (ZerosFillBlocks(layer)) return "block";
+  if (IsPatterned(layer)) return "pattern";
   if (IsTwoOfFour(layer)) return "2:4";
   if (kernel[1] > 1 && ZerosFillRuns(layer, kernel[1])) return "vector";
   return "element";

@@ -16,9 +16,11 @@ namespace amc {
 absl::StatusOr<double> CheckLayerFile(const Backend& backend, const LayerWeights& layer,
                                       absl::string_view file);
 
-// The coarsest of these that the zeros keep to: "dense" (there are none), "kernel" (whole kernels
-// of one output and one input), "2:4" (at most 2 of 4 neighbouring input channels at a kernel
-// position, or of 4 inputs), "vector" (whole rows of kernels), "element".
+// The first of these, from coarse to fine, that the zeros keep to: "dense" (there are none),
+// "kernel" (whole kernels of one output and one input), "block" (whole blocks of 4 x 4 weights of
+// outputs x features, channels first), "pattern" (3x3 kernels that keep at most 4 entries each),
+// "2:4" (at most 2 of 4 neighbouring input channels are kept at a kernel position, or of 4 inputs),
+// "vector" (whole rows of kernels), "element".
 std::string ZeroPattern(const LayerWeights& layer);
 
 }  // namespace amc

@@ -82,6 +82,14 @@ v1::PackageLayer DescribeLayer(const Graph& graph, const LayerWeights& layer) {
   return described;
 }
 
+v1::SelfTest DescribeSelfTest() {
+  v1::SelfTest test;
+  test.set_input(kInputFile);
+  test.set_expected(kExpectedFile);
+  test.set_tolerance(kSelfTestTolerance);
+  return test;
+}
+
 absl::StatusOr<std::string> WriteWeights(const Graph& graph,
                                          const std::vector<LayerWeights>& layers) {
   std::vector<StoredWeight> stored;

@@ -30,6 +30,9 @@ std::string LayerFile(const Backend& backend, size_t layer, const std::string& n
 // A layer's entry but for its backends.
 v1::PackageLayer DescribeLayer(const Graph& graph, const LayerWeights& layer);
 
+// The manifest's entry of the self-test.
+v1::SelfTest DescribeSelfTest();
+
 // weights.safetensors of all layers. InvalidArgument if a name is not UTF-8.
 absl::StatusOr<std::string> WriteWeights(const Graph& graph,
                                          const std::vector<LayerWeights>& layers);

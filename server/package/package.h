@@ -28,7 +28,7 @@ namespace amc {
 inline constexpr int32_t kPackageSchema = 1;
 
 struct PackageOptions {
-  std::vector<std::string> formats;  // backends' names
+  std::vector<std::string> formats;  // backends' names, none twice
   const DataPack* pack = nullptr;    // whose reward images the self-test takes; null: noise
   ExecOptions exec = {};
   // Of the job whose result the network is, for the manifest.
@@ -46,9 +46,10 @@ absl::StatusOr<v1::PackageManifest> WritePackage(absl::string_view onnx, const s
                                                  const PackageOptions& options,
                                                  const PackageProgress& progress);
 
-// Checks everything that can be checked: digests, the manifest against the network, every layer's
-// files against it, the self-test. What is wrong stands in the result, each fault with its file and
-// place. NotFound if `path` is no folder.
+// Checks everything that can be checked: digests, and that manifest, weights and layers' files are
+// what WritePackage would make of model.onnx, the self-test; that nothing else is there, no
+// symbolic link either (`path` itself may be one). What is wrong stands in the result, each fault
+// with its file and place. NotFound if `path` is no folder.
 absl::StatusOr<v1::PackageCheck> CheckPackage(const std::string& path, const ExecOptions& exec,
                                               const PackageProgress& progress);
 

@@ -1,6 +1,8 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -13,15 +15,12 @@
 #include "base/file.h"
 #include "base/npy.h"
 #include "base/status_macros.h"
-#include "base/utf8.h"
-#include "env/backend/backends.h"
-#include "env/backend/layer_check.h"
-#include "env/exec/layer_inputs.h"
 #include "env/exec/network.h"
 #include "env/graph/onnx_import.h"
 #include "env/test_images.h"
 #include "server/package/contents.h"
 #include "server/package/digests.h"
+#include "server/package/layer_entry.h"
 #include "server/package/package.h"
 
 namespace amc {
@@ -89,14 +88,19 @@ class PackageWriter {
     AMC_ASSIGN_OR_RETURN(const std::string weights, WriteWeights(graph_, layers));
     AMC_RETURN_IF_ERROR(Add(kWeightsFile, weights));
     AMC_RETURN_IF_ERROR(AddSelfTest());
-    AMC_ASSIGN_OR_RETURN(const auto inputs, InputsOf(layers));
+    AMC_ASSIGN_OR_RETURN(
+        const std::vector<LayerInput> inputs,
+        FirstImageInputs(graph_, layers, images_.values, images_.count(), options_.exec));
     for (size_t i = 0; i < layers.size(); ++i) {
       progress(static_cast<int64_t>(i), static_cast<int64_t>(layers.size()));
       v1::PackageLayer& described = *manifest_.add_layers();
       described = DescribeLayer(graph_, layers[i]);
-      const LayerInput input{inputs.at(layers[i].node)};
       for (const Backend* backend : backends) {
-        AMC_ASSIGN_OR_RETURN(*described.add_backends(), AddLayer(*backend, layers[i], i, input));
+        AMC_ASSIGN_OR_RETURN(LayerEntry entry, MakeLayerEntry(*backend, layers[i], i, inputs[i]));
+        if (entry.described.eligible()) {
+          AMC_RETURN_IF_ERROR(Add(entry.described.file(), entry.file));
+        }
+        *described.add_backends() = std::move(entry.described);
       }
     }
     progress(static_cast<int64_t>(layers.size()), static_cast<int64_t>(layers.size()));
@@ -125,51 +129,15 @@ class PackageWriter {
     exec.precision = Precision::kFloat32;
     AMC_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network, Network::Create(graph_, exec));
     AMC_ASSIGN_OR_RETURN(std::vector<float> outputs, network->Run(images_.values, images_.count()));
+    if (!std::all_of(outputs.begin(), outputs.end(), [](float x) { return std::isfinite(x); })) {
+      return absl::InvalidArgumentError("the network's outputs are not finite");
+    }
     const auto classes = static_cast<int64_t>(outputs.size()) / images_.count();
     AMC_RETURN_IF_ERROR(Add(kInputFile, SerializeNpy({images_.shape, images_.values})));
     AMC_RETURN_IF_ERROR(
         Add(kExpectedFile, SerializeNpy({{images_.count(), classes}, std::move(outputs)})));
-    v1::SelfTest& test = *manifest_.mutable_self_test();
-    test.set_input(kInputFile);
-    test.set_expected(kExpectedFile);
-    test.set_tolerance(kSelfTestTolerance);
+    *manifest_.mutable_self_test() = DescribeSelfTest();
     return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::map<NodeId, std::vector<float>>> InputsOf(
-      const std::vector<LayerWeights>& layers) {
-    std::vector<NodeId> nodes;
-    nodes.reserve(layers.size());
-    for (const LayerWeights& layer : layers) nodes.push_back(layer.node);
-    const size_t size = images_.values.size() / static_cast<size_t>(images_.count());
-    return LayerInputs(graph_, nodes, absl::MakeConstSpan(images_.values).subspan(0, size),
-                       options_.exec);
-  }
-
-  absl::StatusOr<v1::LayerBackend> AddLayer(const Backend& backend, const LayerWeights& layer,
-                                            size_t index, const LayerInput& input) {
-    v1::LayerBackend entry;
-    entry.set_name(std::string(backend.name()));
-    const absl::Status eligible = backend.CheckEligible(layer);
-    if (absl::IsFailedPrecondition(eligible)) {
-      entry.set_reason(ToUtf8(std::string(eligible.message())));
-      return entry;
-    }
-    AMC_RETURN_IF_ERROR(eligible);
-    const std::string name = LayerFile(backend, index, layer.name);
-    AMC_ASSIGN_OR_RETURN(const std::string file, backend.Write(layer));
-    const absl::StatusOr<double> tolerance = CheckLayerFile(backend, layer, file);
-    AMC_RETURN_IF_ERROR(Annotate(tolerance.status(), name));
-    AMC_RETURN_IF_ERROR(Add(name, file));
-    AMC_ASSIGN_OR_RETURN(const BackendCost cost, backend.Cost(layer, input));
-    entry.set_eligible(true);
-    entry.set_file(name);
-    entry.set_tolerance(*tolerance);
-    entry.set_nonzeros(static_cast<uint32_t>(cost.nonzeros));
-    entry.set_bytes(static_cast<uint32_t>(cost.bytes));
-    entry.set_simulated_cycles(static_cast<double>(cost.cycles));
-    entry.set_simulated_us(cost.microseconds);
-    return entry;
   }
 
   absl::Status Finish() {
@@ -194,11 +162,7 @@ class PackageWriter {
 absl::StatusOr<v1::PackageManifest> WritePackage(absl::string_view onnx, const std::string& path,
                                                  const PackageOptions& options,
                                                  const PackageProgress& progress) {
-  std::vector<const Backend*> backends;
-  for (const std::string& format : options.formats) {
-    AMC_ASSIGN_OR_RETURN(const Backend* backend, FindBackend(format));
-    backends.push_back(backend);
-  }
+  AMC_ASSIGN_OR_RETURN(const std::vector<const Backend*> backends, FindFormats(options.formats));
   const absl::string_view trimmed = absl::StripSuffix(path, "/");
   AMC_ASSIGN_OR_RETURN(const std::unique_ptr<NewFolder> folder,
                        NewFolder::Create(std::string(trimmed)));

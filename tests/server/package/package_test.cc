@@ -2,7 +2,11 @@
 #include "server/package/package.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -11,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "base/file.h"
+#include "base/npy.h"
 #include "base/rng.h"
 #include "base/sha256.h"
 #include "env/backend/backends.h"
@@ -32,7 +37,8 @@ using ::testing::IsEmpty;
 
 namespace fs = std::filesystem;
 
-// A small network, its second layer 2:4 along input channels, its third without some kernels.
+// A small network, its second layer 2:4 along input channels, its third without some kernels, its
+// fourth of patterns, its fifth without some blocks.
 Graph SparseNetwork() {
   Graph graph = BuildNetwork("resnet20", {.height = 8, .width = 8, .seed = 3}).value();
   const std::vector<LayerWeights> layers = ListLayerWeights(graph).value();
@@ -44,6 +50,16 @@ Graph SparseNetwork() {
   for (size_t i = 0; i < kernels.values.size(); ++i) {
     if (i / 9 % 3 == 0) kernels.values[i] = 0;  // up to 3 of 4 stay
   }
+  LayerWeights patterns = layers[3];
+  for (size_t i = 0; i < patterns.values.size(); ++i) {
+    if (i % 9 > 3) patterns.values[i] = 0;
+  }
+  LayerWeights blocks = layers[4];
+  for (size_t i = 0; i < blocks.values.size(); ++i) {
+    if ((i / 144 / 4 + i % 144 / 4) % 2 == 0) blocks.values[i] = 0;
+  }
+  graph = WithWeights(std::move(graph), patterns).value();
+  graph = WithWeights(std::move(graph), blocks).value();
   graph = WithWeights(std::move(graph), two_of_four).value();
   return WithWeights(std::move(graph), kernels).value();
 }
@@ -105,6 +121,8 @@ TEST_F(PackageTest, SaysOfEveryLayerWhatRuntimesCanDoWithIt) {
   EXPECT_EQ(manifest_.layers(0).pattern(), "dense");
   EXPECT_EQ(manifest_.layers(1).pattern(), "2:4");
   EXPECT_EQ(manifest_.layers(2).pattern(), "kernel");
+  EXPECT_EQ(manifest_.layers(3).pattern(), "pattern");
+  EXPECT_EQ(manifest_.layers(4).pattern(), "block");
   EXPECT_DOUBLE_EQ(manifest_.layers(1).density(), 0.5);
   EXPECT_THAT(manifest_.layers(1).shape(), ElementsAre(16, 16, 3, 3));
   for (const v1::PackageLayer& layer : manifest_.layers()) {
@@ -153,6 +171,12 @@ TEST_F(PackageTest, OverwritesNothing) {
   const auto bad =
       WritePackage("no ONNX", absl::StrCat(folder_.path(), "/q"), {}, [](int64_t, int64_t) {});
   EXPECT_FALSE(bad.ok());
+  PackageOptions twice;
+  twice.formats = {"csr", "csr"};
+  const auto doubled =
+      WritePackage(ExportOnnx(SparseNetwork()).value(), absl::StrCat(folder_.path(), "/q"), twice,
+                   [](int64_t, int64_t) {});
+  EXPECT_THAT(doubled.status().message(), HasSubstr("names format csr twice"));
   EXPECT_FALSE(fs::exists(absl::StrCat(folder_.path(), "/q")));
 }
 
@@ -234,6 +258,181 @@ TEST_F(PackageTest, WhatWasForgedDoesNotMatchTheNetwork) {
   EXPECT_THAT(Faults(), HasSubstr("not the JSON of a PackageManifest"));
   restore(kManifestFile, manifest);
   EXPECT_TRUE(Check().ok());
+}
+
+// The layer's entry for a backend.
+v1::LayerBackend& Entry(v1::PackageManifest& manifest, int layer, absl::string_view backend) {
+  for (v1::LayerBackend& entry : *manifest.mutable_layers(layer)->mutable_backends()) {
+    if (entry.name() == backend) return entry;
+  }
+  ADD_FAILURE() << "no " << backend;
+  return *manifest.mutable_layers(layer)->add_backends();
+}
+
+TEST_F(PackageTest, ManifestsThatSayOtherThanTheNetworkAreRefused) {
+  const struct {
+    std::function<void(v1::PackageManifest& manifest)> edit;
+    std::string fault;
+  } kCases[] = {
+      {[](auto& m) { m.add_formats("coo"); }, "there is no backend \"coo\""},
+      {[](auto& m) { m.add_formats("csr"); }, "manifest.json: names format csr twice"},
+      {[](auto& m) { m.mutable_formats()->SwapElements(0, 1); },
+       "manifest.json: layer conv1.weight: csc: name: \"csc\" -> \"csr\""},
+      {[](auto& m) { m.mutable_formats()->RemoveLast(); },
+       absl::StrCat("layer conv1.weight: lists ", BackendNames().size(), " formats, want ",
+                    BackendNames().size() - 1)},
+      {[](auto& m) { m.mutable_layers(5)->mutable_backends()->RemoveLast(); },
+       absl::StrCat("lists ", BackendNames().size() - 1, " formats, want ", BackendNames().size())},
+      {[](auto& m) { m.mutable_layers(5)->clear_backends(); }, "lists 0 formats, want "},
+      {[](auto& m) { m.mutable_layers(5)->mutable_backends()->SwapElements(0, 1); }, "csr: name"},
+      {[](auto& m) { m.mutable_layers()->RemoveLast(); }, "lists 19 layers, model.onnx has 20"},
+      {[](auto& m) { m.mutable_layers(1)->set_nonzeros(1); }, "layer1.0.conv1.weight: nonzeros"},
+      {[](auto& m) { m.mutable_layers(1)->set_positions(1); }, "conv1.weight: positions: 64 -> 1"},
+      {[](auto& m) { m.mutable_layers(1)->set_density(0.25); }, "density: 0.5 -> 0.25"},
+      {[](auto& m) { Entry(m, 1, "csr").set_eligible(false); }, "csr: deleted: eligible: true"},
+      {[](auto& m) { Entry(m, 0, "nvidia24").set_eligible(true); },
+       "nvidia24: added: eligible: true"},
+      {[](auto& m) { Entry(m, 0, "nvidia24").set_reason("bad luck"); }, "-> \"bad luck\""},
+      {[](auto& m) { Entry(m, 1, "csr").set_file(Entry(m, 2, "csr").file()); }, "csr: file: "},
+      {[](auto& m) { Entry(m, 1, "csr").set_file("../../secret"); }, "csr: file: "},
+      {[](auto& m) { Entry(m, 1, "eie").set_tolerance(0); }, "eie: deleted: tolerance: "},
+      {[](auto& m) { Entry(m, 1, "csr").set_tolerance(1); }, "csr: added: tolerance: 1"},
+      {[](auto& m) { Entry(m, 1, "csr").set_nonzeros(5); }, "csr: nonzeros: 1152 -> 5"},
+      {[](auto& m) { Entry(m, 1, "csr").set_bytes(5); }, "csr: bytes: "},
+      {[](auto& m) { Entry(m, 1, "csr").set_simulated_us(1); }, "csr: added: simulated_us: 1"},
+      {[](auto& m) {
+         v1::LayerBackend& eie = Entry(m, 1, "eie");
+         eie.set_simulated_cycles(eie.simulated_cycles() * 1.02);
+       },
+       "eie: simulated_cycles: "},
+      {[](auto& m) { Entry(m, 1, "eie").set_simulated_us(0); }, "eie: deleted: simulated_us: "},
+      {[](auto& m) { Entry(m, 1, "eie").set_simulated_cycles(HUGE_VAL); }, "-> inf"},
+      {[](auto& m) { Entry(m, 1, "eie").set_simulated_cycles(NAN); }, "-> nan"},
+      {[](auto& m) { m.mutable_self_test()->set_tolerance(1); }, "manifest.json: self_test is not"},
+      {[](auto& m) { m.mutable_self_test()->set_input(kExpectedFile); }, "self_test is not"},
+      {[](auto& m) { m.clear_self_test(); }, "self_test is not"},
+      {[](auto& m) { (*m.mutable_keep())["conv1"] = 0; }, "keeps 0 channels of conv1"},
+      {[](auto& m) { (*m.mutable_keep())["conv1"] = -3; }, "keeps -3 channels of conv1"},
+  };
+  const std::string sums = Read(kSumsFile), text = Read(kManifestFile);
+  for (const auto& test : kCases) {
+    v1::PackageManifest manifest = manifest_;
+    test.edit(manifest);
+    ForgeManifest(WriteManifest(manifest));
+    EXPECT_THAT(Faults(), HasSubstr(test.fault));
+  }
+  // Another machine may count a zero more.
+  v1::PackageManifest manifest = manifest_;
+  v1::LayerBackend& eie = Entry(manifest, 1, "eie");
+  eie.set_simulated_cycles(eie.simulated_cycles() * 1.005);
+  ForgeManifest(WriteManifest(manifest));
+  EXPECT_EQ(Faults(), "");
+
+  // A stowaway, listed and with its digests.
+  Write("notes", "x");
+  manifest = manifest_;
+  *manifest.add_files() = DigestFile("notes", "x");
+  ForgeManifest(WriteManifest(manifest));
+  EXPECT_EQ(Faults(), "manifest.json: lists notes, which no layer refers to");
+}
+
+TEST_F(PackageTest, SelfTestsOfOtherValuesAreRefused) {
+  const std::string sums = Read(kSumsFile), text = Read(kManifestFile);
+  const struct {
+    const char* name;
+    std::function<void(NpyArray& array)> edit;
+    const char* fault;
+  } kCases[] = {
+      {kExpectedFile, [](auto& a) { a.values[3] = HUGE_VALF; },
+       "io/expected.npy: value 3 is inf, which is not finite"},
+      {kExpectedFile, [](auto& a) { a.values[3] = NAN; }, "io/expected.npy: value 3 is nan"},
+      {kExpectedFile, [](auto& a) { a.values[3] += 1; }, "io/expected.npy: value 3 is "},
+      {kExpectedFile, [](auto& a) { a.shape = {20}; },
+       "io/expected.npy: holds 20, the network gives 2x10"},
+      {kInputFile, [](auto& a) { a.values[0] = -HUGE_VALF; }, "io/input.npy: value 0 is -inf"},
+      {kInputFile, [](auto& a) { a.values[0] = 3e38f; }, "io/expected.npy: value 0 is "},
+      {kInputFile,
+       [](auto& a) {
+         a.shape = {2, 8, 8, 3};
+       },
+       "io/input.npy: holds 2x8x8x3"},
+      {kInputFile,
+       [](auto& a) {
+         a = {{int64_t{1} << 62, 0}, {}};
+       },
+       "io/input.npy: "},
+      {kInputFile,
+       [](auto& a) {
+         a = {{}, {1}};
+       },
+       "io/input.npy: holds "},
+  };
+  for (const auto& test : kCases) {
+    const std::string bytes = Read(test.name);
+    NpyArray array = ParseNpy(bytes).value();
+    test.edit(array);
+    Forge(test.name, SerializeNpy(array));
+    EXPECT_THAT(Faults(), HasSubstr(test.fault));
+    Write(test.name, bytes);
+    Write(kManifestFile, text);
+    Write(kSumsFile, sums);
+  }
+  EXPECT_TRUE(Check().ok());
+}
+
+// Files that other bytes of the same meaning stand in hold what nobody looks at.
+TEST_F(PackageTest, FilesAreWhatWritingGivesByteForByte) {
+  const std::string sums = Read(kSumsFile), text = Read(kManifestFile);
+  for (const std::string& name : {Entry(manifest_, 3, "csr").file(), std::string(kWeightsFile)}) {
+    // Eight blanks more in the header of safetensors.
+    const std::string bytes = Read(name);
+    uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof(length));
+    std::string padded = bytes;
+    padded.insert(sizeof(length) + length, 8, ' ');
+    length += 8;
+    std::memcpy(padded.data(), &length, sizeof(length));
+    Forge(name, padded);
+    EXPECT_EQ(Faults(), absl::StrCat(name, ": byte 0 is not what model.onnx gives"));
+    Write(name, bytes);
+    Write(kManifestFile, text);
+    Write(kSumsFile, sums);
+  }
+  const std::string name = Entry(manifest_, 3, "eie").file();
+  std::string bytes = Read(name);
+  bytes[bytes.size() - 1] ^= 1;
+  Forge(name, bytes);
+  EXPECT_EQ(Faults(),
+            absl::StrCat(name, ": byte ", bytes.size() - 1, " is not what model.onnx gives"));
+}
+
+TEST_F(PackageTest, LinksAndEmptyFoldersAreFaults) {
+  fs::create_symlink(kModelFile, Path("evil"));
+  EXPECT_EQ(Faults(), "evil: is a symbolic link");
+  fs::remove(Path("evil"));
+  fs::create_directory_symlink("csr", Path("folder"));
+  EXPECT_EQ(Faults(), "folder: is a symbolic link");
+  fs::remove(Path("folder"));
+  fs::create_directories(Path("a/b"));
+  EXPECT_EQ(Faults(), "a/b: the manifest does not list it");
+  fs::remove_all(Path("a"));
+  // Nothing is read through links, not even what is as it should be.
+  fs::rename(Path("io"), absl::StrCat(folder_.path(), "/io"));
+  fs::create_directory_symlink("../io", Path("io"));
+  EXPECT_EQ(Faults(),
+            "io/input.npy: is missing, or no plain file; "
+            "io/expected.npy: is missing, or no plain file; io: is a symbolic link");
+  fs::remove(Path("io"));
+  fs::rename(absl::StrCat(folder_.path(), "/io"), Path("io"));
+  EXPECT_TRUE(Check().ok());
+  // The package itself may be reached through one.
+  const std::string latest = absl::StrCat(folder_.path(), "/latest");
+  fs::create_directory_symlink("p", latest);
+  EXPECT_TRUE(CheckPackage(latest, {}, [](int64_t, int64_t) {}).value().ok());
+  fs::create_symlink(kModelFile, Path("evil"));
+  EXPECT_FALSE(CheckPackage(latest + "/", {}, [](int64_t, int64_t) {}).value().ok());
+  EXPECT_TRUE(
+      absl::IsNotFound(CheckPackage(latest + "/none", {}, [](int64_t, int64_t) {}).status()));
 }
 
 TEST_F(PackageTest, ForgedBytesAnywhereAreFaultsOrHarmlessButNeverACrash) {
