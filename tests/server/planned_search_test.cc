@@ -192,7 +192,7 @@ TEST_F(PlannedSearchTest, LearnsFromTheHistoryOfAnEndedJobAlone) {
   EXPECT_THAT(violation(unknown), HasSubstr("spec.search.learn_from[1]"));
   v1::JobSpec other = spec;
   other.mutable_evaluation()->set_reward_images(16);
-  EXPECT_THAT(violation(other), HasSubstr("another model, data pack or evaluation"));
+  EXPECT_THAT(violation(other), HasSubstr("another model, data pack, evaluation or sparsity"));
 }
 
 }  // namespace
