@@ -8,12 +8,12 @@ BUILD_PACKAGES=(
   libtorch-dev libopenblas0-pthread libonnx-dev
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libc-ares-dev libre2-dev
   libabsl-dev libsqlite3-dev libcli11-dev libssl-dev zlib1g-dev libjpeg-dev libpng-dev
-  libxnnpack-dev libpthreadpool-dev
+  libxnnpack-dev libpthreadpool-dev libeigen3-dev
   libgtest-dev libgmock-dev)
 DEMO_PACKAGES=(dataset-fashion-mnist)
 TEST_PACKAGES=(
   clang clang-format clang-tidy python3 python3-torch python3-torchvision python3-onnx python3-numpy python3-scipy python3-pil python3-grpcio python3-protobuf
-  libopencv-dnn-dev libeigen3-dev sqlite3 xz-utils)
+  libopencv-dnn-dev sqlite3 xz-utils)
 
 # Installs those of the given packages that are missing; does nothing, and needs no network, when all
 # are there.
